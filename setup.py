@@ -1,0 +1,104 @@
+"""What only code can say: which sources to build, and whether with CUDA. Everything else is in pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pybind11
+import torch
+from setuptools import setup
+from torch.utils import cpp_extension
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE).group(1)
+
+# The oldest torch whose stable interface has all that csrc uses; the binary loads in it and in any later one.
+TORCH_TARGET_VERSION = "0x020a000000000000"  # 2.10
+# From Turing on; a toolkit compiles those it knows.
+CUDA_ARCHITECTURES = ["7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0"]
+
+
+def cuda_home() -> Path | None:
+    """The toolkit's folder. Torch guesses it from where nvcc lies, which fails when that is a wrapper script."""
+    for variable in ("CUDA_HOME", "CUDA_PATH"):
+        if os.environ.get(variable):
+            return Path(os.environ[variable])
+    nvcc = shutil.which("nvcc")
+    for candidate in ([Path(nvcc).resolve().parent.parent] if nvcc else []) + [Path("/usr/local/cuda")]:
+        if (candidate / "bin" / "nvcc").exists() and (candidate / "include" / "cuda_runtime.h").exists():
+            return candidate
+    return None
+
+
+def default_architectures(home: Path) -> list[str]:
+    """The architectures of CUDA_ARCHITECTURES that this toolkit compiles for."""
+    listed = subprocess.run([home / "bin" / "nvcc", "--list-gpu-arch"], capture_output=True, text=True, check=True)
+    known = {line.removeprefix("compute_") for line in listed.stdout.split()}
+    return [architecture for architecture in CUDA_ARCHITECTURES if architecture.replace(".", "") in known]
+
+
+def choose_cuda() -> tuple[Path | None, str]:
+    """The toolkit to build the CUDA part with, or None, and the reason in words."""
+    wanted = os.environ.get("POINTKERNELS_CUDA", "")
+    if wanted not in ("", "0", "1"):
+        sys.exit(f"POINTKERNELS_CUDA must be 0 or 1, got {wanted!r}")
+    home = cuda_home()
+    if wanted == "0":
+        return None, "POINTKERNELS_CUDA=0"
+    if torch.version.cuda is None:
+        home, reason = None, f"torch {torch.__version__} has no CUDA"
+    elif home is None:
+        reason = "no CUDA toolkit found; set CUDA_HOME to build with CUDA"
+    else:
+        reason = f"torch {torch.__version__} has CUDA {torch.version.cuda}, toolkit in {home}"
+    if wanted == "1" and home is None:
+        sys.exit(f"POINTKERNELS_CUDA=1 asks for a build with CUDA, but {reason}")
+    return home, reason
+
+
+def extension() -> cpp_extension.CppExtension:
+    """`pointkernels._C`, with the CUDA kernels where that is possible."""
+    home, reason = choose_cuda()
+    sources = [ROOT / "csrc" / "library.cpp", ROOT / "csrc" / "module.cpp", *(ROOT / "csrc" / "cpu").glob("*.cpp")]
+    defines = {"TORCH_TARGET_VERSION": TORCH_TARGET_VERSION, "POINTKERNELS_VERSION": VERSION}
+    # -ffp-contract=off: the compiler may not fuse what the source does not, or indices would differ between builds.
+    cxx = ["-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
+    # As system headers, torch's own give no warnings (GCC then ignores the plain -I of the same folder).
+    cxx += [f"-isystem{folder}" for folder in cpp_extension.include_paths()]
+    if os.environ.get("POINTKERNELS_WERROR") == "1":
+        cxx.append("-Werror")
+    nvcc = ["-std=c++17", "-O3", "-g0", "-lineinfo", "--fmad=false"]
+    if home is None:
+        make = cpp_extension.CppExtension
+        defines |= {"POINTKERNELS_CUDA_VERSION": "", "POINTKERNELS_CUDA_ARCHITECTURES": ""}
+        print(f"pointkernels: building for CPU only ({reason})", flush=True)
+    else:
+        # Torch reads the folder once, when it is imported.
+        cpp_extension.CUDA_HOME = os.environ["CUDA_HOME"] = str(home)
+        if "TORCH_CUDA_ARCH_LIST" not in os.environ:
+            os.environ["TORCH_CUDA_ARCH_LIST"] = ";".join(default_architectures(home)) + "+PTX"
+        architectures = os.environ["TORCH_CUDA_ARCH_LIST"]
+        make = cpp_extension.CUDAExtension
+        sources += [*(ROOT / "csrc" / "cuda").glob("*.cpp"), *(ROOT / "csrc" / "cuda").glob("*.cu")]
+        defines |= {
+            "USE_CUDA": "1",
+            "POINTKERNELS_CUDA_VERSION": torch.version.cuda,
+            "POINTKERNELS_CUDA_ARCHITECTURES": ",".join(architectures.replace(";", " ").split()),
+        }
+        print(f"pointkernels: building for CPU and CUDA {architectures} ({reason})", flush=True)
+    flags = [f"-D{name}={value}" for name, value in defines.items()]
+    return make(
+        "pointkernels._C",
+        sorted(str(source.relative_to(ROOT)) for source in sources),
+        include_dirs=[pybind11.get_include()],
+        extra_compile_args={"cxx": cxx + flags, "nvcc": nvcc + flags},
+        extra_link_args=["-Wl,--strip-all"] if sys.platform == "linux" else [],
+    )
+
+
+setup(ext_modules=[extension()], cmdclass={"build_ext": cpp_extension.BuildExtension})
