@@ -1,0 +1,23 @@
+// Assembles the table of an instruction set from the inner loops. Included by isa_<name>.cpp only.
+#pragma once
+
+#include "edge_conv_rows.h"
+#include "farthest_point_sampling_rows.h"
+#include "isa.h"
+#include "knn_rows.h"
+
+namespace {
+
+template <typename T>
+constexpr pointkernels::IsaKernels<T> isa_table() {
+  return {pack<T>,
+          distances<T>,
+          threshold<T>,
+          admit<T>,
+          rank<T>,
+          lower_and_find_farthest<T>,
+          edge_conv_gather<T>,
+          edge_conv_scatter<T>};
+}
+
+}  // namespace

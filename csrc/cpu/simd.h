@@ -1,0 +1,210 @@
+// Vectors of the widest registers that the including file is compiled for.
+//
+// Included once by each isa_<name>.cpp, after its target pragma and the macro that names it; everything lives in an
+// anonymous namespace, because code compiled for one instruction set must never be the copy that the linker keeps for
+// all (one definition rule).
+//
+// A vector type V has V::width lanes of V::value and a V::Mask with one truth value a lane. min_or_second returns the
+// second operand where either is NaN, as x86 does; above is true where a > b or either is NaN; matches compares
+// V::width integers in memory with one number. Operators stand outside their class because GCC compiles friends without
+// the target pragma.
+#pragma once
+
+#include <cstdint>
+
+#if defined(POINTKERNELS_AVX512) || defined(POINTKERNELS_AVX2)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+// One lane: the scalar build, and the channels that are left over after the full vectors.
+template <typename T>
+struct Lane {
+  using value = T;
+  using Mask = bool;
+  static constexpr int64_t width = 1;
+  T v;
+
+  static Lane load(const T* p) { return {*p}; }
+  static Lane broadcast(T x) { return {x}; }
+  void store(T* p) const { *p = v; }
+  friend Lane operator+(Lane a, Lane b) { return {a.v + b.v}; }
+  friend Lane operator-(Lane a, Lane b) { return {a.v - b.v}; }
+  friend Lane operator*(Lane a, Lane b) { return {a.v * b.v}; }
+  static Lane fma(Lane a, Lane b, Lane c) {
+    if constexpr (sizeof(T) == 4) {
+      return {__builtin_fmaf(a.v, b.v, c.v)};
+    } else {
+      return {__builtin_fma(a.v, b.v, c.v)};
+    }
+  }
+  static Lane min_or_second(Lane a, Lane b) { return {a.v < b.v ? a.v : b.v}; }
+  static Mask less(Lane a, Lane b) { return a.v < b.v; }
+  static Mask less_equal(Lane a, Lane b) { return a.v <= b.v; }
+  static Mask equal(Lane a, Lane b) { return a.v == b.v; }
+  static Mask above(Lane a, Lane b) { return !(a.v <= b.v); }
+  static Mask is_number(Lane a) { return a.v == a.v; }
+  static Mask matches(const uint8_t* p, int64_t number) { return *p == number; }
+  static Mask matches(const int32_t* p, int64_t number) { return *p == number; }
+  static Mask both(Mask a, Mask b) { return a && b; }
+  static uint32_t bits(Mask mask) { return mask; }
+  static Lane select(Mask mask, Lane a, Lane b) { return mask ? a : b; }
+};
+
+#if defined(POINTKERNELS_AVX512)
+
+struct Floats {
+  using value = float;
+  using Mask = __mmask16;
+  static constexpr int64_t width = 16;
+  __m512 v;
+
+  static Floats load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static Floats broadcast(float x) { return {_mm512_set1_ps(x)}; }
+  void store(float* p) const { _mm512_storeu_ps(p, v); }
+  static Floats fma(Floats a, Floats b, Floats c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+  static Floats min_or_second(Floats a, Floats b) { return {_mm512_min_ps(a.v, b.v)}; }
+  static Mask less(Floats a, Floats b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ); }
+  static Mask less_equal(Floats a, Floats b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ); }
+  static Mask equal(Floats a, Floats b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ); }
+  static Mask above(Floats a, Floats b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_NLE_UQ); }
+  static Mask is_number(Floats a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_ORD_Q); }
+  static Mask matches(const uint8_t* p, int64_t number) {
+    const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm_cmpeq_epi8_mask(values, _mm_set1_epi8(static_cast<char>(number)));
+  }
+  static Mask matches(const int32_t* p, int64_t number) {
+    return _mm512_cmpeq_epi32_mask(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(number)));
+  }
+  static Mask both(Mask a, Mask b) { return static_cast<Mask>(a & b); }
+  static uint32_t bits(Mask mask) { return mask; }
+  static Floats select(Mask mask, Floats a, Floats b) { return {_mm512_mask_blend_ps(mask, b.v, a.v)}; }
+};
+inline Floats operator+(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline Floats operator-(Floats a, Floats b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline Floats operator*(Floats a, Floats b) { return {_mm512_mul_ps(a.v, b.v)}; }
+
+struct Doubles {
+  using value = double;
+  using Mask = __mmask8;
+  static constexpr int64_t width = 8;
+  __m512d v;
+
+  static Doubles load(const double* p) { return {_mm512_loadu_pd(p)}; }
+  static Doubles broadcast(double x) { return {_mm512_set1_pd(x)}; }
+  void store(double* p) const { _mm512_storeu_pd(p, v); }
+  static Doubles fma(Doubles a, Doubles b, Doubles c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
+  static Doubles min_or_second(Doubles a, Doubles b) { return {_mm512_min_pd(a.v, b.v)}; }
+  static Mask less(Doubles a, Doubles b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ); }
+  static Mask less_equal(Doubles a, Doubles b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_LE_OQ); }
+  static Mask equal(Doubles a, Doubles b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_EQ_OQ); }
+  static Mask above(Doubles a, Doubles b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_NLE_UQ); }
+  static Mask is_number(Doubles a) { return _mm512_cmp_pd_mask(a.v, a.v, _CMP_ORD_Q); }
+  static Mask matches(const uint8_t* p, int64_t number) {
+    const __m128i values = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return static_cast<Mask>(_mm_cmpeq_epi8_mask(values, _mm_set1_epi8(static_cast<char>(number))));
+  }
+  static Mask matches(const int32_t* p, int64_t number) {
+    const __m256i values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm256_cmpeq_epi32_mask(values, _mm256_set1_epi32(static_cast<int>(number)));
+  }
+  static Mask both(Mask a, Mask b) { return static_cast<Mask>(a & b); }
+  static uint32_t bits(Mask mask) { return mask; }
+  static Doubles select(Mask mask, Doubles a, Doubles b) { return {_mm512_mask_blend_pd(mask, b.v, a.v)}; }
+};
+inline Doubles operator+(Doubles a, Doubles b) { return {_mm512_add_pd(a.v, b.v)}; }
+inline Doubles operator-(Doubles a, Doubles b) { return {_mm512_sub_pd(a.v, b.v)}; }
+inline Doubles operator*(Doubles a, Doubles b) { return {_mm512_mul_pd(a.v, b.v)}; }
+
+#elif defined(POINTKERNELS_AVX2)
+
+struct Floats {
+  using value = float;
+  using Mask = __m256;
+  static constexpr int64_t width = 8;
+  __m256 v;
+
+  static Floats load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static Floats broadcast(float x) { return {_mm256_set1_ps(x)}; }
+  void store(float* p) const { _mm256_storeu_ps(p, v); }
+  static Floats fma(Floats a, Floats b, Floats c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+  static Floats min_or_second(Floats a, Floats b) { return {_mm256_min_ps(a.v, b.v)}; }
+  static Mask less(Floats a, Floats b) { return _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ); }
+  static Mask less_equal(Floats a, Floats b) { return _mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ); }
+  static Mask equal(Floats a, Floats b) { return _mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ); }
+  static Mask above(Floats a, Floats b) { return _mm256_cmp_ps(a.v, b.v, _CMP_NLE_UQ); }
+  static Mask is_number(Floats a) { return _mm256_cmp_ps(a.v, a.v, _CMP_ORD_Q); }
+  static Mask matches(const uint8_t* p, int64_t number) {
+    const __m128i values = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    const __m128i equal = _mm_cmpeq_epi8(values, _mm_set1_epi8(static_cast<char>(number)));
+    return _mm256_castsi256_ps(_mm256_cvtepi8_epi32(equal));
+  }
+  static Mask matches(const int32_t* p, int64_t number) {
+    const __m256i values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(values, _mm256_set1_epi32(static_cast<int>(number))));
+  }
+  static Mask both(Mask a, Mask b) { return _mm256_and_ps(a, b); }
+  static uint32_t bits(Mask mask) { return static_cast<uint32_t>(_mm256_movemask_ps(mask)); }
+  static Floats select(Mask mask, Floats a, Floats b) { return {_mm256_blendv_ps(b.v, a.v, mask)}; }
+};
+inline Floats operator+(Floats a, Floats b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline Floats operator-(Floats a, Floats b) { return {_mm256_sub_ps(a.v, b.v)}; }
+inline Floats operator*(Floats a, Floats b) { return {_mm256_mul_ps(a.v, b.v)}; }
+
+struct Doubles {
+  using value = double;
+  using Mask = __m256d;
+  static constexpr int64_t width = 4;
+  __m256d v;
+
+  static Doubles load(const double* p) { return {_mm256_loadu_pd(p)}; }
+  static Doubles broadcast(double x) { return {_mm256_set1_pd(x)}; }
+  void store(double* p) const { _mm256_storeu_pd(p, v); }
+  static Doubles fma(Doubles a, Doubles b, Doubles c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
+  static Doubles min_or_second(Doubles a, Doubles b) { return {_mm256_min_pd(a.v, b.v)}; }
+  static Mask less(Doubles a, Doubles b) { return _mm256_cmp_pd(a.v, b.v, _CMP_LT_OQ); }
+  static Mask less_equal(Doubles a, Doubles b) { return _mm256_cmp_pd(a.v, b.v, _CMP_LE_OQ); }
+  static Mask equal(Doubles a, Doubles b) { return _mm256_cmp_pd(a.v, b.v, _CMP_EQ_OQ); }
+  static Mask above(Doubles a, Doubles b) { return _mm256_cmp_pd(a.v, b.v, _CMP_NLE_UQ); }
+  static Mask is_number(Doubles a) { return _mm256_cmp_pd(a.v, a.v, _CMP_ORD_Q); }
+  static Mask matches(const uint8_t* p, int64_t number) {
+    int32_t four;
+    __builtin_memcpy(&four, p, 4);
+    const __m128i equal = _mm_cmpeq_epi8(_mm_cvtsi32_si128(four), _mm_set1_epi8(static_cast<char>(number)));
+    return _mm256_castsi256_pd(_mm256_cvtepi8_epi64(equal));
+  }
+  static Mask matches(const int32_t* p, int64_t number) {
+    const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const __m128i equal = _mm_cmpeq_epi32(values, _mm_set1_epi32(static_cast<int>(number)));
+    return _mm256_castsi256_pd(_mm256_cvtepi32_epi64(equal));
+  }
+  static Mask both(Mask a, Mask b) { return _mm256_and_pd(a, b); }
+  static uint32_t bits(Mask mask) { return static_cast<uint32_t>(_mm256_movemask_pd(mask)); }
+  static Doubles select(Mask mask, Doubles a, Doubles b) { return {_mm256_blendv_pd(b.v, a.v, mask)}; }
+};
+inline Doubles operator+(Doubles a, Doubles b) { return {_mm256_add_pd(a.v, b.v)}; }
+inline Doubles operator-(Doubles a, Doubles b) { return {_mm256_sub_pd(a.v, b.v)}; }
+inline Doubles operator*(Doubles a, Doubles b) { return {_mm256_mul_pd(a.v, b.v)}; }
+
+#else
+
+using Floats = Lane<float>;
+using Doubles = Lane<double>;
+
+#endif
+
+template <typename T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  using type = Floats;
+};
+template <>
+struct VectorOf<double> {
+  using type = Doubles;
+};
+template <typename T>
+using Vector = typename VectorOf<T>::type;
+
+}  // namespace

@@ -1,0 +1,61 @@
+// The table of contents: every operator of the library, with its shape contract.
+//
+// Shape letters: R rows of a batch of clouds (see common/clouds.h), B clouds, D coordinates, Q query rows, K
+// neighbours, M samples, O channels. Floating tensors are float32 or float64, contiguous unless said otherwise;
+// integers are int64. `extents` is (B, 2): first row and number of rows of each cloud; None splits the rows evenly over
+// `clouds`. Each operator has a file of its name in cpu/ and cuda/, and a face of its name in the Python package.
+
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(pointkernels, library) {
+  // The k nearest rows of the same cloud for each query row, nearest first; query None: the points themselves.
+  //   points (R, D), query (Q, D) -> squared distances (Q, K), inf where the cloud has fewer than K candidates;
+  //   indices (Q, K) counted within the cloud, -1 there.
+  library.def(
+      "knn(Tensor points, Tensor? extents, Tensor? query, Tensor? query_extents, int clouds, int k, bool include_self)"
+      " -> (Tensor distances, Tensor indices)");
+
+  // Gradient of the squared distances. Neighbour s of query row i is row (i / query_size) * cloud_size + neighbors[i,
+  // s].
+  //   grad (Q, K), points (R, D), query (Q, D), neighbors (Q, K); offsets, edges: their reverse graph
+  //   -> grad_points (R, D), grad_query (Q, D)
+  library.def(
+      "_knn_backward(Tensor grad, Tensor points, Tensor query, Tensor neighbors, int query_size, int cloud_size,"
+      " Tensor offsets, Tensor edges) -> (Tensor grad_points, Tensor grad_query)");
+
+  // For every row, the edges that point at it, in ascending order: a stable counting sort of the neighbour lists.
+  //   neighbors (Q, K), entries -1 ignored -> offsets (rows + 1), edges (Q * K); the edges at row j are
+  //   edges[offsets[j]:offsets[j + 1]], each the flat position i * K + s in neighbors. Entries of `edges` past
+  //   offsets[rows] are unspecified.
+  library.def(
+      "_reverse_graph(Tensor neighbors, int query_size, int cloud_size, int rows) -> (Tensor offsets, Tensor edges)");
+
+  // Greedy farthest point sampling.
+  //   points (R, D), start (B) counted within the cloud -> (B, M) counted within the cloud, -1 past a cloud's size
+  library.def(
+      "farthest_point_sampling(Tensor points, Tensor? extents, Tensor start, int clouds, int num_samples) -> Tensor");
+
+  // Which rows have a neighbour or are one.
+  //   neighbors (R, K), entries -1 ignored -> (R) bool
+  library.def("_used_rows(Tensor neighbors, int cloud_size) -> Tensor");
+
+  // EdgeConv on node products. With nodes = [u | v], edge (i, s) towards row j has the pre-activation u_j + v_i; then
+  // BatchNorm (statistics over all edges, or the given ones), LeakyReLU and the maximum over the edges of each row.
+  //   nodes (R, 2 O), neighbors (R, K) with -1 ignored, bn_weight, bn_bias, mean, var (O)
+  //   -> output (R, O), mean (O), var (O, biased), count () edges as float64, extremum (R, O) the winning
+  //   pre-activation,
+  //      slot (R, O) the winner's place in the list (uint8 for K <= 255, else int32; all ones in a row without
+  //      neighbours, whose output is 0), gathered (R, O) sum of u over the edges (empty when mean is given)
+  library.def(
+      "edge_conv(Tensor nodes, Tensor neighbors, int cloud_size, Tensor bn_weight, Tensor bn_bias, Tensor? mean,"
+      " Tensor? var, float eps, float negative_slope) -> (Tensor output, Tensor mean, Tensor var, Tensor count,"
+      " Tensor extremum, Tensor slot, Tensor gathered)");
+
+  // Gradient of edge_conv's output. `gathered` None: the statistics were given and are constants.
+  //   -> grad_nodes (R, 2 O), grad_bn_weight (O), grad_bn_bias (O)
+  library.def(
+      "_edge_conv_backward(Tensor grad, Tensor nodes, Tensor neighbors, int cloud_size, Tensor offsets, Tensor edges,"
+      " Tensor bn_weight, Tensor bn_bias, Tensor mean, Tensor var, Tensor count, Tensor extremum, Tensor slot,"
+      " Tensor? gathered, float eps, float negative_slope)"
+      " -> (Tensor grad_nodes, Tensor grad_bn_weight, Tensor grad_bn_bias)");
+}

@@ -1,0 +1,59 @@
+// The Python module `pointkernels._C`. Importing it registers the operators; what it defines itself describes the
+// build. This is the only file that includes pybind11.
+#include <pybind11/pybind11.h>
+#include <torch/headeronly/version.h>
+
+#include <initializer_list>
+#include <string>
+
+#include "cpu/isa.h"
+
+// setup.py defines POINTKERNELS_VERSION, _CUDA_VERSION and _CUDA_ARCHITECTURES as bare words, the last with commas.
+#define QUOTE_WORDS(...) #__VA_ARGS__
+#define QUOTE(...) QUOTE_WORDS(__VA_ARGS__)
+
+namespace {
+
+using pointkernels::Isa;
+
+constexpr Isa kAllIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512};
+
+pybind11::dict build_info() {
+  pybind11::list compiled, usable;
+  for (const Isa isa : kAllIsas) {
+#if !defined(__x86_64__)
+    if (isa != Isa::kScalar) continue;
+#endif
+    compiled.append(pointkernels::isa_name(isa));
+    if (pointkernels::isa_supported(isa)) usable.append(pointkernels::isa_name(isa));
+  }
+  pybind11::dict info;
+  info["version"] = QUOTE(POINTKERNELS_VERSION);
+  info["compiler"] = __VERSION__;
+  info["torch"] = TORCH_VERSION;
+  info["cuda"] = QUOTE(POINTKERNELS_CUDA_VERSION);
+  info["cuda_architectures"] = QUOTE(POINTKERNELS_CUDA_ARCHITECTURES);
+  info["isas_compiled"] = compiled;
+  info["isas_usable"] = usable;
+  info["isa"] = pointkernels::isa_name(pointkernels::current_isa());
+  return info;
+}
+
+void set_isa(const std::string& name) {
+  for (const Isa isa : kAllIsas) {
+    if (name == pointkernels::isa_name(isa) && pointkernels::isa_supported(isa)) {
+      pointkernels::set_isa(isa);
+      return;
+    }
+  }
+  throw pybind11::value_error("the instruction set must be one that this build and machine support, got '" + name +
+                              "'");
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, module) {
+  module.doc() = "Registers the pointkernels operators with torch.";
+  module.def("build_info", &build_info, "What this binary was built with and what it uses on this machine.");
+  module.def("set_isa", &set_isa, "Use the inner loops of one instruction set from now on (for tests).");
+}
