@@ -1,0 +1,68 @@
+"""Argument checks. Every message states the rule, then what came."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pointkernels._library import build_info
+
+_HAS_CUDA = bool(build_info()["cuda"])
+
+
+def check_floating(tensor: Tensor, name: str, shape: str) -> None:
+    """Rank and dtype of a floating tensor; `shape` is for example "(B, N, D)", whose letters give the rank."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor of shape {shape}, got {type(tensor).__name__}")
+    if tensor.dim() != len(shape.split(",")):
+        raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {tensor.dtype}")
+    if tensor.is_cuda and not _HAS_CUDA:
+        raise RuntimeError(
+            f"{name} is on {tensor.device}, but this build of pointkernels is for CPU only; reinstall it with a CUDA "
+            "toolkit and a torch that has CUDA"
+        )
+
+
+def check_like(tensor: Tensor, name: str, other: Tensor, other_name: str) -> None:
+    """Two tensors on one device with one dtype."""
+    if tensor.device != other.device:
+        raise ValueError(f"{name} must be on the device of {other_name}, {other.device}, got {tensor.device}")
+    if tensor.dtype != other.dtype:
+        raise TypeError(f"{name} must have the dtype of {other_name}, {other.dtype}, got {tensor.dtype}")
+
+
+def check_integers(tensor: Tensor, name: str, shape: tuple[int, ...], other: Tensor, other_name: str) -> None:
+    """An int64 tensor of a known shape on the device of another one."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be an int64 tensor, got {type(tensor).__name__}")
+    if tensor.dtype != torch.int64:
+        raise TypeError(f"{name} must be int64, got {tensor.dtype}")
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
+    if tensor.device != other.device:
+        raise ValueError(f"{name} must be on the device of {other_name}, {other.device}, got {tensor.device}")
+
+
+def check_at_least_one(number: int, name: str) -> None:
+    """A positive int."""
+    if isinstance(number, bool) or not isinstance(number, (int, torch.SymInt)):
+        raise TypeError(f"{name} must be an int, got {type(number).__name__}")
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
+
+
+def check_range(values: Tensor, name: str, low: int, high: int | Tensor, rule: str) -> None:
+    """All of `values` in [low, high].
+
+    Values on a CPU are looked at here. On another device that would stop the stream, so the check runs there and fails
+    as a device-side assertion; while torch.compile traces, it is left to the operator.
+    """
+    if torch.compiler.is_compiling():
+        return
+    good = (values >= low) & (values <= high)
+    if values.is_cuda:
+        torch._assert_async(good.all(), f"{name} must {rule}")
+    elif not bool(good.all()):
+        raise ValueError(f"{name} must {rule}, got {values[~good][0].item()}")

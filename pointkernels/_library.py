@@ -1,0 +1,34 @@
+"""Loads the compiled operators into torch. Imported before anything uses `torch.ops.pointkernels`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch  # noqa: F401  (its libraries must be loaded before ours)
+
+try:
+    from pointkernels import _C
+except ImportError as error:
+    raise ImportError(
+        "pointkernels must be installed with its compiled part (`pip install .`, or `pip install -e .` to import it "
+        f"from the source folder), got: {error}"
+    ) from error
+
+
+def build_info() -> dict[str, Any]:
+    """What this build was made with and what it uses here.
+
+    Returns:
+        version, compiler, torch (built against), cuda ("" for a CPU build), cuda_architectures, isas_compiled,
+        isas_usable and isa (CPU instruction sets: in this binary, of these usable here, and the one in use).
+    """
+    info: dict[str, Any] = _C.build_info()
+    return info
+
+
+def set_isa(name: str) -> None:
+    """Use one CPU instruction set ("scalar", "avx2", "avx512") from now on; for tests and benchmarks."""
+    _C.set_isa(name)
+
+
+__version__: str = build_info()["version"]

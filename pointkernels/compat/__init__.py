@@ -1,0 +1,1 @@
+"""Drop-in faces with the exact signatures of other projects, one module each."""

@@ -1,0 +1,1 @@
+"""One module per operator: face, fake kernel, autograd, autocast."""

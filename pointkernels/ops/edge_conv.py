@@ -1,0 +1,230 @@
+"""The fused EdgeConv layer of DGCNN: no tensor of B * N * K * C elements, forward or backward.
+
+An edge's convolution splits into node products: with W = [W1 W2], W [x_j - x_i, x_i] = u_j + v_i for u = W1 x and
+v = (W2 - W1) x, so K times fewer multiplications are needed. BatchNorm and LeakyReLU are monotone in each channel, so
+the maximum over neighbours is taken of u_j alone (the minimum where BatchNorm's weight is negative), and BatchNorm's
+statistics and gradient over all edges are sums over nodes and their neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pointkernels import _checks
+from pointkernels._registration import differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels.ops.reverse_graph import reverse_graph
+
+
+def edge_conv(
+    features: Tensor,
+    neighbors: Tensor,
+    weight: Tensor,
+    bn_weight: Tensor,
+    bn_bias: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    *,
+    training: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    negative_slope: float = 0.2,
+) -> Tensor:
+    """One EdgeConv layer (Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", 2019).
+
+    max over j in neighbors(i) of LeakyReLU(BatchNorm(weight [x_j - x_i, x_i])), exact in training mode: BatchNorm takes
+    its statistics over all edges of the batch, and the gradient goes through them. Computed in float32 (float64 for
+    float64 features) whatever the dtype and under autocast. Features far from the origin lose no precision: one common
+    vector is subtracted from all of them first, which BatchNorm cancels.
+
+    Args:
+        features: (B, N, C) float16, bfloat16, float32 or float64.
+        neighbors: (B, N, K) int64 indices into the points of the same cloud, -1 for none.
+        weight: (C', 2 C), the 1x1 convolution; the first half applies to x_j - x_i, the second to x_i.
+        bn_weight: (C',) weight of BatchNorm.
+        bn_bias: (C',) bias of BatchNorm.
+        running_mean: (C',), or None to keep no running statistics. Updated in place when training.
+        running_var: (C',), or None. Updated in place when training.
+        training: normalise by the statistics of this batch rather than the running ones.
+        momentum: weight of this batch in the running statistics.
+        eps: added to the variance.
+        negative_slope: slope of LeakyReLU below zero, at least 0.
+
+    Returns:
+        (B, N, C') in the dtype of the features; zeros for a point without neighbours. Differentiable once in features,
+        weight, bn_weight and bn_bias.
+
+    Raises:
+        TypeError: dtypes other than those above.
+        ValueError: wrong shapes or devices, neighbours out of range, a negative slope, no running statistics in
+            evaluation, or a single edge in training.
+
+    Example:
+        >>> features = torch.randn(2, 100, 8)
+        >>> neighbors = pointkernels.knn(features, 20)
+        >>> weight, one, zero = torch.randn(16, 16), torch.ones(16), torch.zeros(16)
+        >>> pointkernels.edge_conv(features, neighbors, weight, one, zero, None, None, training=True).shape
+        torch.Size([2, 100, 16])
+    """
+    _check(features, neighbors, weight, bn_weight, bn_bias, running_mean, running_var, training, negative_slope)
+    batch, count, channels = features.shape
+    compute = torch.float64 if features.dtype == torch.float64 else torch.float32
+    with torch.autocast(features.device.type, enabled=False):
+        lists = neighbors.reshape(-1, neighbors.shape[2]).contiguous()
+        used = torch.ops.pointkernels._used_rows(lists, count)[:, None]
+        # Padding may hold anything, NaN included, and must reach neither the statistics nor the weight's gradient.
+        x = torch.where(used, features.to(compute).reshape(-1, channels), 0)
+        shift = (x.detach().sum(dim=0) / used.sum().clamp(min=1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        difference, center = weight.to(compute).chunk(2, dim=1)
+        nodes = (x - shift) @ torch.cat([difference, center - difference]).t()
+        moved = center @ shift  # what the shift takes off every pre-activation
+        mean = var = None
+        if not training and running_mean is not None and running_var is not None:
+            mean, var = running_mean.to(compute) - moved, running_var.to(compute)
+        output, batch_mean, batch_var, edges, *_ = torch.ops.pointkernels.edge_conv(
+            nodes, lists, count, bn_weight.to(compute), bn_bias.to(compute), mean, var, eps, negative_slope
+        )
+        if training and running_mean is not None and running_var is not None:
+            with torch.no_grad():
+                _update(running_mean, batch_mean + moved, edges > 0, momentum)
+                unbiased = batch_var * (edges / (edges - 1).clamp(min=1)).to(compute)
+                _update(running_var, unbiased, edges > 0, momentum)
+    shaped: Tensor = output.view(batch, count, weight.shape[0])
+    return shaped.to(features.dtype)
+
+
+def _check(
+    features: Tensor,
+    neighbors: Tensor,
+    weight: Tensor,
+    bn_weight: Tensor,
+    bn_bias: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    negative_slope: float,
+) -> None:
+    _checks.check_floating(features, "features", "(B, N, C)")
+    _checks.check_floating(weight, "weight", "(C', 2 C)")
+    batch, count, channels = features.shape
+    if weight.shape[1] != 2 * channels:
+        raise ValueError(
+            f"weight must have shape (C', {2 * channels}) for {channels} channels, got {tuple(weight.shape)}"
+        )
+    vectors = {"bn_weight": bn_weight, "bn_bias": bn_bias, "running_mean": running_mean, "running_var": running_var}
+    for name, vector in vectors.items():
+        if vector is None:
+            continue
+        _checks.check_floating(vector, name, "(C')")
+        if vector.shape != weight.shape[:1]:
+            raise ValueError(f"{name} must have shape ({weight.shape[0]},), got {tuple(vector.shape)}")
+    for name, tensor in {"weight": weight, **vectors}.items():
+        if tensor is not None and tensor.device != features.device:
+            raise ValueError(f"{name} must be on the device of features, {features.device}, got {tensor.device}")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("running_mean and running_var must both be tensors or both None, got one of each")
+    if not training and running_mean is None:
+        raise ValueError("running_mean and running_var must be given unless training, got None")
+    if neighbors.dim() != 3:
+        raise ValueError(f"neighbors must have shape (B, N, K), got {tuple(neighbors.shape)}")
+    _checks.check_integers(neighbors, "neighbors", (batch, count, neighbors.shape[2]), features, "features")
+    _checks.check_at_least_one(neighbors.shape[2], "the number of neighbours")
+    if training and batch * count * neighbors.shape[2] == 1:
+        raise ValueError("training must see more than one edge to have a variance, got one")
+    if not negative_slope >= 0:
+        raise ValueError(f"negative_slope must be at least 0, got {negative_slope}")
+    if neighbors.device.type == "cpu":  # the CUDA kernel asserts it itself
+        _checks.check_range(neighbors, "neighbors", -1, count - 1, f"be -1 or lie in [0, {count})")
+
+
+def _update(running: Tensor, batch: Tensor, seen: Tensor, momentum: float) -> None:
+    running.copy_(torch.where(seen, running + momentum * (batch.to(running.dtype) - running), running))
+
+
+@fake_kernel("pointkernels::_used_rows")
+def _fake_used_rows(neighbors: Tensor, cloud_size: int) -> Tensor:
+    return neighbors.new_empty(neighbors.shape[0], dtype=torch.bool)
+
+
+@fake_kernel("pointkernels::edge_conv")
+def _fake(
+    nodes: Tensor,
+    neighbors: Tensor,
+    cloud_size: int,
+    bn_weight: Tensor,
+    bn_bias: Tensor,
+    mean: Tensor | None,
+    var: Tensor | None,
+    eps: float,
+    negative_slope: float,
+) -> tuple[Tensor, ...]:
+    rows, channels = nodes.shape[0], bn_weight.shape[0]
+    slot_dtype = torch.uint8 if neighbors.shape[1] <= 255 else torch.int32
+    return (
+        nodes.new_empty(rows, channels),
+        torch.empty_like(bn_weight),
+        torch.empty_like(bn_weight),
+        nodes.new_empty((), dtype=torch.float64),
+        nodes.new_empty(rows, channels),
+        nodes.new_empty(rows, channels, dtype=slot_dtype),
+        nodes.new_empty(rows, channels) if mean is None else nodes.new_empty(0),
+    )
+
+
+@fake_kernel("pointkernels::_edge_conv_backward")
+def _fake_backward(
+    grad: Tensor,
+    nodes: Tensor,
+    neighbors: Tensor,
+    cloud_size: int,
+    offsets: Tensor,
+    edges: Tensor,
+    bn_weight: Tensor,
+    *_: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(nodes), torch.empty_like(bn_weight), torch.empty_like(bn_weight)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    nodes, neighbors, cloud_size, bn_weight, bn_bias, given_mean, _, eps, negative_slope = inputs
+    _, mean, var, count, extremum, slot, gathered = output
+    ctx.mark_non_differentiable(mean, var, count, extremum, slot, gathered)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(nodes, neighbors, bn_weight, bn_bias, mean, var, count, extremum, slot, gathered)
+    ctx.statistics_given = given_mean is not None
+    ctx.numbers = (cloud_size, eps, negative_slope)
+
+
+def _backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 9
+    nodes, neighbors, bn_weight, bn_bias, mean, var, count, extremum, slot, gathered = ctx.saved_tensors
+    cloud_size, eps, negative_slope = ctx.numbers
+    offsets, edges = reverse_graph(neighbors, cloud_size, cloud_size, nodes.shape[0])
+    grad_nodes, grad_weight, grad_bias = torch.ops.pointkernels._edge_conv_backward(
+        grad.contiguous(),
+        nodes,
+        neighbors,
+        cloud_size,
+        offsets,
+        edges,
+        bn_weight,
+        bn_bias,
+        mean,
+        var,
+        count,
+        extremum,
+        slot,
+        None if ctx.statistics_given else gathered,
+        eps,
+        negative_slope,
+    )
+    grad_mean = -grad_bias * bn_weight * torch.rsqrt(var + eps) if ctx.statistics_given else None
+    return grad_nodes, None, None, grad_weight, grad_bias, grad_mean, None, None, None
+
+
+torch.library.register_autograd("pointkernels::edge_conv", _backward, setup_context=_setup_context)
+differentiable_once("pointkernels::_edge_conv_backward", "edge_conv")
+float32_under_autocast("pointkernels::edge_conv")

@@ -1,0 +1,89 @@
+"""Exact farthest point sampling of batches of point clouds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pointkernels import _batch, _checks
+from pointkernels._registration import fake_kernel, float32_under_autocast
+
+
+def farthest_point_sampling(
+    points: Tensor,
+    num_samples: int,
+    *,
+    start: int | Tensor | Literal["random"] = 0,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Greedy farthest point sampling (Eldar et al., 1997; PointNet++).
+
+    The first sample is `start`; each further one is the point not yet sampled whose squared distance to the nearest
+    sample is largest, ties to the lower index. Distances are canonical (see `knn`) and have no cap, so every device and
+    code path returns the same integers, and no point is sampled twice, duplicates included. A NaN distance lowers
+    nothing, and points with a NaN coordinate come after all others.
+
+    Args:
+        points: (B, N, D) float16, bfloat16 (both computed in float32), float32 or float64; any strides.
+        num_samples: number of samples of each cloud, from 1 to N.
+        start: first sample of each cloud: an int, a (B,) int64 tensor, or "random" (uniform over the cloud, drawn from
+            torch's default generator of the device).
+        lengths: (B,) int64, how many rows of each cloud are points; None for all N.
+
+    Returns:
+        (B, num_samples) int64, in the order of sampling; -1 past the number of points of a cloud. Not differentiable.
+
+    Raises:
+        TypeError: points that are not a floating tensor, or another kind of start.
+        ValueError: wrong shapes or devices, num_samples outside [1, N], lengths or start out of range.
+
+    Example:
+        >>> points = torch.tensor([[[0.0], [1.0], [5.0], [7.0]]])
+        >>> pointkernels.farthest_point_sampling(points, 3)
+        tensor([[0, 3, 2]])
+    """
+    _checks.check_floating(points, "points", "(B, N, D)")
+    _checks.check_at_least_one(num_samples, "num_samples")
+    batch, count, dims = points.shape
+    if dims < 1:
+        raise ValueError(f"points must have at least one coordinate, got shape {tuple(points.shape)}")
+    if num_samples > count:
+        raise ValueError(f"num_samples must be at most the number of points, {count}, got {num_samples}")
+    extents = _batch.extents(lengths, "lengths", points, "points")
+    sizes = torch.full((batch,), count, device=points.device) if lengths is None else lengths
+    samples: Tensor = torch.ops.pointkernels.farthest_point_sampling(
+        _batch.rows(points.detach()), extents, _first_samples(start, points, sizes), batch, num_samples
+    )
+    return samples
+
+
+def _first_samples(start: int | Tensor | str, points: Tensor, sizes: Tensor) -> Tensor:
+    """`start` as (B,) int64."""
+    if isinstance(start, str):
+        if start != "random":
+            raise ValueError(f'start must be an int, a tensor or "random", got {start!r}')
+        # float64 holds every index exactly, and 53 random bits leave no visible bias.
+        drawn = torch.rand(points.shape[0], dtype=torch.float64, device=points.device) * sizes
+        return drawn.long().minimum(sizes - 1).clamp(min=0)
+    if isinstance(start, bool) or not isinstance(start, (int, torch.SymInt, Tensor)):
+        raise TypeError(f'start must be an int, an int64 tensor or "random", got {type(start).__name__}')
+    if isinstance(start, Tensor):
+        _checks.check_integers(start, "start", (points.shape[0],), points, "points")
+        first = start.contiguous()
+    else:
+        first = torch.full((points.shape[0],), start, dtype=torch.int64, device=points.device)
+    # An empty cloud has no first sample, so its start is not looked at.
+    _checks.check_range(
+        torch.where(sizes > 0, first, 0), "start", 0, (sizes - 1).clamp(min=0), "be a point of its cloud"
+    )
+    return first
+
+
+@fake_kernel("pointkernels::farthest_point_sampling")
+def _fake(points: Tensor, extents: Tensor | None, start: Tensor, clouds: int, num_samples: int) -> Tensor:
+    return points.new_empty(clouds, num_samples, dtype=torch.int64)
+
+
+float32_under_autocast("pointkernels::farthest_point_sampling")

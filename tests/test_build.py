@@ -1,0 +1,48 @@
+"""The build: what it reports, which instruction sets, and that no code for one machine leaks into another's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pointkernels import build_info
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_module(**environment: str) -> str:
+    command = [sys.executable, "-m", "pointkernels"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    return result.stdout
+
+
+def test_build_information_is_printed() -> None:
+    printed = run_module()
+    info = build_info()
+    assert info["version"] in printed
+    assert f"CPU instruction set in use  {info['isas_usable'][-1]}" in printed
+
+
+@pytest.mark.parametrize("isa", build_info()["isas_usable"])
+def test_environment_variable_limits_the_instruction_set(isa: str) -> None:
+    assert f"CPU instruction set in use  {isa}\n" in run_module(POINTKERNELS_ISA=isa)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None or shutil.which("nm") is None, reason="needs g++ and nm")
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512"])
+def test_isa_objects_export_only_their_tables(isa: str, tmp_path: Path) -> None:
+    """A weak symbol compiled for AVX-512 could become the copy that every machine runs."""
+    target = tmp_path / "isa.o"
+    source = ROOT / "csrc" / "cpu" / f"isa_{isa}.cpp"
+    subprocess.run(["g++", "-std=c++17", "-O1", "-c", source, "-o", target], check=True)
+    symbols = subprocess.run(["nm", "-C", "--defined-only", target], capture_output=True, text=True, check=True).stdout
+    exported = [
+        line for line in symbols.splitlines() if line.split()[-2] not in "trbd" and line.split(maxsplit=2)[1] != "n"
+    ]
+    names = {line.split()[-1] for line in exported if " t " not in line and " r " not in line}
+    assert names <= {f"pointkernels::k{isa.capitalize()}{kind}" for kind in ("Float", "Double")}

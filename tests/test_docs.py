@@ -1,0 +1,34 @@
+"""Every example in a docstring or in the README runs and prints what it says."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import pointkernels
+from pointkernels.compat import dgcnn
+from pointkernels.ops import edge_conv, farthest_point_sampling, knn
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("module", [knn, farthest_point_sampling, edge_conv, pointkernels.nn, dgcnn])
+def test_docstrings(module: object) -> None:
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    names = {"torch": torch, "pointkernels": pointkernels}
+    tests = [test for test in doctest.DocTestFinder().find(module, globs=names) if test.examples]  # type: ignore[arg-type]
+    for test in tests:
+        runner.run(test)
+    assert runner.failures == 0
+    assert runner.tries >= 2
+
+
+def test_readme_examples() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
