@@ -72,7 +72,7 @@ def extension() -> cpp_extension.CppExtension:
     cxx += [f"-isystem{folder}" for folder in cpp_extension.include_paths()]
     if os.environ.get("POINTKERNELS_WERROR") == "1":
         cxx.append("-Werror")
-    nvcc = ["-std=c++17", "-O3", "-g0", "-lineinfo", "--fmad=false"]
+    nvcc = ["-std=c++17", "-O3", "-lineinfo", "--fmad=false"]
     if home is None:
         make = cpp_extension.CppExtension
         defines |= {"POINTKERNELS_CUDA_VERSION": "", "POINTKERNELS_CUDA_ARCHITECTURES": ""}

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch  # noqa: F401  (its libraries must be loaded before ours)
 
+
+def _compiled_part() -> ModuleType:
+    """`pointkernels._C`, also for Python files that are imported from the repository after `pip install .`.
+
+    With the repository as the working folder, its own Python files hide the installed package, which has the compiled
+    part; so the installed folder is searched after this one.
+    """
+    try:
+        from pointkernels import _C
+    except ImportError:
+        search_path = sys.modules["pointkernels"].__path__
+        installed = Path(str(importlib.metadata.distribution("pointkernels").locate_file("pointkernels")))
+        if not installed.is_dir() or str(installed) in search_path:
+            raise
+        search_path.append(str(installed))
+        from pointkernels import _C
+    return _C
+
+
 try:
-    from pointkernels import _C
+    _C = _compiled_part()
 except ImportError as error:
     raise ImportError(
         "pointkernels must be installed with its compiled part (`pip install .`, or `pip install -e .` to import it "

@@ -28,6 +28,13 @@ def test_build_information_is_printed() -> None:
     assert f"CPU instruction set in use  {info['isas_usable'][-1]}" in printed
 
 
+def test_runs_in_the_folder_of_the_repository() -> None:
+    """Where the sources hide the installed package."""
+    command = [sys.executable, "-m", "pointkernels"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout == run_module()
+
+
 @pytest.mark.parametrize("isa", build_info()["isas_usable"])
 def test_environment_variable_limits_the_instruction_set(isa: str) -> None:
     assert f"CPU instruction set in use  {isa}\n" in run_module(POINTKERNELS_ISA=isa)

@@ -1,0 +1,39 @@
+# `just build`, `just test`, ... : the verbs of this repository.
+
+# Install in place with all tools, building against the torch that is installed.
+build:
+    pip install --no-build-isolation -e '.[dev,bench]'
+
+# Rebuild the compiled part only.
+rebuild:
+    python setup.py build_ext --inplace
+
+test *arguments:
+    pytest {{arguments}}
+
+# The operator tests on the GPU.
+test-gpu:
+    pytest tests -k cuda
+
+lint:
+    ruff check .
+    ruff format --check .
+    mypy
+    git ls-files '*.cpp' '*.h' '*.cu' '*.cuh' | xargs clang-format --dry-run --Werror
+
+format:
+    ruff check --fix .
+    ruff format .
+    git ls-files '*.cpp' '*.h' '*.cu' '*.cuh' | xargs clang-format -i
+
+# Compile every CUDA source for every supported architecture; needs nvcc, but no GPU.
+compile-cuda:
+    python tools/compile_cuda.py
+
+bench:
+    python benchmarks/knn_bench.py
+    python benchmarks/fps_bench.py
+    python benchmarks/edgeconv_bench.py
+
+ci:
+    .ci/run
