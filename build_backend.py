@@ -13,39 +13,24 @@ import os
 import sys
 import sysconfig
 
-from setuptools import build_meta
-from setuptools.build_meta import *  # noqa: F403  (the hooks that need nothing of ours)
-
-TORCH = "torch>=2.10"
+from setuptools.build_meta import *  # noqa: F403  (all other hooks are setuptools' own)
 
 
-def _reach_installed_torch() -> bool:
-    """Whether torch can be imported, after adding the target interpreter's site-packages."""
-    if importlib.util.find_spec("torch") is None:
-        site_packages = list(dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]))
-        sys.path.extend(site_packages)
-        # For subprocesses of the build.
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *site_packages]))
-    return importlib.util.find_spec("torch") is not None
+def _reach_installed_torch() -> None:
+    if importlib.util.find_spec("torch") is not None:
+        return
+    site_packages = list(dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]))
+    sys.path.extend(site_packages)
+    # For subprocesses of the build.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *site_packages]))
 
 
-def get_requires_for_build_wheel(config_settings: dict[str, str] | None = None) -> list[str]:
-    return [] if _reach_installed_torch() else [TORCH]
+# Each hook runs in a process of its own, and nearly every one executes setup.py, which imports torch.
+_reach_installed_torch()
 
 
-def get_requires_for_build_editable(config_settings: dict[str, str] | None = None) -> list[str]:
-    return get_requires_for_build_wheel(config_settings)
+def _missing_torch(config_settings: dict[str, str] | None = None) -> list[str]:
+    return [] if importlib.util.find_spec("torch") else ["torch>=2.10"]
 
 
-def build_wheel(
-    wheel_directory: str, config_settings: dict[str, str] | None = None, metadata_directory: str | None = None
-) -> str:
-    _reach_installed_torch()
-    return str(build_meta.build_wheel(wheel_directory, config_settings, metadata_directory))
-
-
-def build_editable(
-    wheel_directory: str, config_settings: dict[str, str] | None = None, metadata_directory: str | None = None
-) -> str:
-    _reach_installed_torch()
-    return str(build_meta.build_editable(wheel_directory, config_settings, metadata_directory))
+get_requires_for_build_wheel = get_requires_for_build_editable = get_requires_for_build_sdist = _missing_torch

@@ -61,8 +61,16 @@ def choose_cuda() -> tuple[Path | None, str]:
     return home, reason
 
 
-def extension() -> cpp_extension.CppExtension:
-    """`pointkernels._C`, with the CUDA kernels where that is possible."""
+class BuildExtension(cpp_extension.BuildExtension):
+    """Says once what is built, not each time that setup.py is only asked for metadata."""
+
+    def build_extensions(self) -> None:
+        print(f"pointkernels: building for {DESCRIPTION}", flush=True)
+        super().build_extensions()
+
+
+def extension() -> tuple[cpp_extension.CppExtension, str]:
+    """`pointkernels._C`, with the CUDA kernels where that is possible; and in words what it is built for, and why."""
     home, reason = choose_cuda()
     sources = [ROOT / "csrc" / "library.cpp", ROOT / "csrc" / "module.cpp", *(ROOT / "csrc" / "cpu").glob("*.cpp")]
     defines = {"TORCH_TARGET_VERSION": TORCH_TARGET_VERSION, "POINTKERNELS_VERSION": VERSION}
@@ -76,7 +84,7 @@ def extension() -> cpp_extension.CppExtension:
     if home is None:
         make = cpp_extension.CppExtension
         defines |= {"POINTKERNELS_CUDA_VERSION": "", "POINTKERNELS_CUDA_ARCHITECTURES": ""}
-        print(f"pointkernels: building for CPU only ({reason})", flush=True)
+        description = f"CPU only ({reason})"
     else:
         # Torch reads the folder once, when it is imported.
         cpp_extension.CUDA_HOME = os.environ["CUDA_HOME"] = str(home)
@@ -90,15 +98,17 @@ def extension() -> cpp_extension.CppExtension:
             "POINTKERNELS_CUDA_VERSION": torch.version.cuda,
             "POINTKERNELS_CUDA_ARCHITECTURES": ",".join(architectures.replace(";", " ").split()),
         }
-        print(f"pointkernels: building for CPU and CUDA {architectures} ({reason})", flush=True)
+        description = f"CPU and CUDA {architectures} ({reason})"
     flags = [f"-D{name}={value}" for name, value in defines.items()]
-    return make(
+    built = make(
         "pointkernels._C",
         sorted(str(source.relative_to(ROOT)) for source in sources),
         include_dirs=[pybind11.get_include()],
         extra_compile_args={"cxx": cxx + flags, "nvcc": nvcc + flags},
         extra_link_args=["-Wl,--strip-all"] if sys.platform == "linux" else [],
     )
+    return built, description
 
 
-setup(ext_modules=[extension()], cmdclass={"build_ext": cpp_extension.BuildExtension})
+EXTENSION, DESCRIPTION = extension()
+setup(ext_modules=[EXTENSION], cmdclass={"build_ext": BuildExtension})

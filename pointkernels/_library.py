@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,11 +20,11 @@ def _compiled_part() -> ModuleType:
     try:
         from pointkernels import _C
     except ImportError:
-        search_path = sys.modules["pointkernels"].__path__
-        installed = Path(str(importlib.metadata.distribution("pointkernels").locate_file("pointkernels")))
-        if not installed.is_dir() or str(installed) in search_path:
+        compiled = (Path(entry, "pointkernels", f"_C{suffix}") for entry in sys.path for suffix in EXTENSION_SUFFIXES)
+        installed = next((file.parent for file in compiled if file.is_file()), None)
+        if installed is None:
             raise
-        search_path.append(str(installed))
+        sys.modules["pointkernels"].__path__.append(str(installed))
         from pointkernels import _C
     return _C
 
