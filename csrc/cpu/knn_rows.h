@@ -41,15 +41,16 @@ void distances_of(const T* queries, const T* blocks, int64_t block_count, int64_
   using V = Vector<T>;
   const int64_t dims = kDims > 0 ? kDims : run_time_dims;
   const int64_t row = block_count * kBlock;
-  const V infinity = V::broadcast(static_cast<T>(__builtin_inf()));
-  for (int64_t g = 0; g < kQueryTile * groups; g += V::width) infinity.store(group_minima + g);
-  int64_t group = 0;
-  for (int64_t block = 0; block < block_count; ++block, blocks += dims * kBlock) {
-    for (int64_t lane = 0; lane < kBlock; lane += V::width) {
+  // Group by group, so that its minima stay in registers; every block is still read once.
+  for (int64_t group = 0; group < groups; group += V::width) {
+    const int64_t lane = group % kBlock;
+    V minima[kQueryTile];
+    for (int64_t q = 0; q < kQueryTile; ++q) minima[q] = V::broadcast(static_cast<T>(__builtin_inf()));
+    for (int64_t block = group / kBlock; block < block_count; block += groups / kBlock) {
       V sums[kQueryTile];
       for (int64_t q = 0; q < kQueryTile; ++q) sums[q] = V::broadcast(0);
       for (int64_t d = 0; d < dims; ++d) {
-        const V coordinate = V::load(blocks + d * kBlock + lane);
+        const V coordinate = V::load(blocks + (block * dims + d) * kBlock + lane);
         for (int64_t q = 0; q < kQueryTile; ++q) {
           const V difference = coordinate - V::broadcast(queries[q * dims + d]);
           sums[q] = V::fma(difference, difference, sums[q]);
@@ -57,11 +58,10 @@ void distances_of(const T* queries, const T* blocks, int64_t block_count, int64_
       }
       for (int64_t q = 0; q < kQueryTile; ++q) {
         sums[q].store(distances + q * row + block * kBlock + lane);
-        T* minimum = group_minima + q * groups + group + lane;
-        V::min_or_second(sums[q], V::load(minimum)).store(minimum);
+        minima[q] = V::min_or_second(sums[q], minima[q]);
       }
     }
-    group = group + kBlock == groups ? 0 : group + kBlock;
+    for (int64_t q = 0; q < kQueryTile; ++q) minima[q].store(group_minima + q * groups + group);
   }
 }
 
