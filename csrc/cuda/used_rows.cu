@@ -14,8 +14,8 @@ constexpr int kThreads = 256;
 // A few entries a thread amortise its start; beyond that, more blocks are better.
 constexpr int64_t kThreadEntries = 4;
 
-// Grid: any number of blocks of kThreads; entry e belongs to thread e modulo all threads. Threads race to write the same
-// value into a byte, which is as good as one of them writing it.
+// Grid: any number of blocks of kThreads; entry e belongs to thread e modulo all threads. Threads race to write the
+// same value into a byte, which is as good as one of them writing it.
 __global__ void __launch_bounds__(kThreads)
     used_rows_kernel(const int64_t* neighbors, int64_t rows, int64_t k, int64_t cloud_size, bool* used) {
   for (int64_t e = grid_thread(); e < rows * k; e += grid_threads()) {

@@ -8,8 +8,8 @@
 
 namespace pointkernels::cuda {
 
-// used (rows): whether a row of neighbors (rows, k) has an entry that is not -1, or is one. Entries must be -1 or within
-// [0, cloud_size). rows and k may be 0.
+// used (rows): whether a row of neighbors (rows, k) has an entry that is not -1, or is one. Entries must be -1 or
+// within [0, cloud_size). rows and k may be 0.
 cudaError_t launch_used_rows(const int64_t* neighbors, int64_t rows, int64_t k, int64_t cloud_size, bool* used,
                              cudaStream_t stream);
 

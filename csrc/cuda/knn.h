@@ -1,0 +1,31 @@
+// Launcher of the kNN kernel. Pointers are to device memory of the current device, owned by the caller and in use until
+// the work on `stream` is done. Instantiated for float and double.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "../common/clouds.h"
+
+namespace pointkernels::cuda {
+
+template <typename T>
+struct KnnArguments {
+  const T* points;  // (clouds.rows, dims)
+  const T* query;   // (query_clouds.rows, dims)
+  Clouds clouds;    // at most 2^31 - 1 points each
+  Clouds query_clouds;
+  int64_t dims;       // >= 1
+  int64_t k;          // >= 1
+  bool include_self;  // false: query row i is no candidate for itself; `query` is `points` then
+  int64_t* indices;   // (query_clouds.rows, k)
+  T* distances;       // (query_clouds.rows, k)
+};
+
+// Writes every element of indices and distances: -1 and infinity where a query has fewer than k candidates and in rows
+// that belong to no cloud. Needs at least one cloud and one query row; no workspace.
+template <typename T>
+cudaError_t launch_knn(const KnnArguments<T>& arguments, cudaStream_t stream);
+
+}  // namespace pointkernels::cuda
