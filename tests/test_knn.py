@@ -197,6 +197,17 @@ def test_packed_clouds(device: str) -> None:
         assert bool(distances[gap].isinf().all())
 
 
+def test_a_long_gap_before_the_first_cloud(device: str) -> None:
+    rows = torch.randn(700, 3, device=device)
+    extents = torch.tensor([[500, 150], [660, 40]], device=device)
+    distances, indices = torch.ops.pointkernels.knn(rows, extents, None, None, 2, 4, True)
+    assert torch.equal(indices[500:650], pointkernels.knn(rows[None, 500:650], 4)[0])
+    assert bool((indices[:500] == -1).all())
+    assert bool(distances[650:660].isinf().all())
+    samples = torch.ops.pointkernels.farthest_point_sampling(rows, extents, torch.tensor([1, 2], device=device), 2, 9)
+    assert torch.equal(samples[1], pointkernels.farthest_point_sampling(rows[None, 660:], 9, start=2)[0])
+
+
 def test_gradient_of_packed_clouds(device: str) -> None:
     extents = torch.tensor([[1, 6], [8, 4]], device=device)
     query_extents = torch.tensor([[0, 2], [3, 3]], device=device)

@@ -32,7 +32,7 @@ struct Clouds {
 
 struct Tile {
   int64_t cloud;
-  int64_t begin;  // rows of the cloud, relative to its first
+  int64_t begin;  // rows of the cloud, relative to its first; negative before the first cloud
   int64_t end;    // begin >= end: nothing to do
 };
 
@@ -59,6 +59,7 @@ PK_HOST_DEVICE inline Tile locate_tile(const Clouds& clouds, int64_t tile, int64
   }
   const int64_t size = clouds.size(low);
   const int64_t begin = (tile - first_tile(clouds, low, height)) * height;
+  if (begin < 0) return Tile{low, begin, begin};  // numbers below those of the first cloud stay unused, too
   const int64_t end = begin + height;
   return Tile{low, begin, end < size ? end : size};
 }
