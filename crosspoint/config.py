@@ -1,0 +1,272 @@
+"""Settings of a pre-training run: frozen dataclasses, checked on construction, and the two presets.
+
+The command line is generated from these classes, so a field's docstring is also its line in ``--help``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+Dataset = Literal["shapes", "shapenet_render", "modelnet40"]
+ProbeDataset = Literal["shapes", "modelnet40", "none"]
+Device = Literal["auto", "cpu", "cuda"]
+Axis = Literal["x", "y", "z"]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]  # on the command line: --name alone, without a --no-name
+
+
+def _require(condition: bool, rule: str, value: object) -> None:
+    if not condition:
+        raise ValueError(f"{rule}, got {value}")
+
+
+def _require_at_least(name: str, value: int, low: int) -> None:
+    _require(value >= low, f"{name} must be at least {low}", value)
+
+
+def _require_non_negative(name: str, value: float) -> None:
+    _require(math.isfinite(value) and value >= 0, f"{name} must be a finite number of at least 0", value)
+
+
+def _require_positive(name: str, value: float) -> None:
+    _require(math.isfinite(value) and value > 0, f"{name} must be a finite number above 0", value)
+
+
+def _require_source(name: str, dataset: str, root: Path | None, up_axis: Axis) -> None:
+    on_disk = dataset not in ("shapes", "none")
+    if on_disk and root is None:
+        raise ValueError(f"{name}.root must name the folder of {name}.dataset={dataset}, got None")
+    if not on_disk and root is not None:
+        raise ValueError(f"{name}.root must be left out when {name}.dataset={dataset} reads no files, got {root}")
+    if dataset == "shapes" and up_axis != "y":
+        raise ValueError(f"{name}.up_axis must be y when {name}.dataset=shapes, got {up_axis}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The objects to pre-train on."""
+
+    dataset: Dataset = "shapes"
+    """shapes: procedural, needs no files. shapenet_render: clouds with images. modelnet40: clouds, views rendered."""
+    root: Path | None = None
+    """Folder of the dataset; required for shapenet_render (holds ShapeNet/ and ShapeNetRendering/) and modelnet40."""
+    up_axis: Axis = "y"
+    """Vertical axis of the dataset's clouds; augmentations turn objects about it and views show it upright."""
+    per_class: int = 150
+    """Objects per class to generate (shapes only)."""
+    num_points: int = 256
+    """Points per cloud."""
+    image_size: int = 48
+    """Height and width of the views in pixels."""
+    view_mode: Literal["shaded", "depth"] = "shaded"
+    """What a view shows where it is rendered on the fly."""
+    workers: int = 0
+    """Processes that load data beside the training process; 0 loads in the training process. Never changes results."""
+
+    def __post_init__(self) -> None:
+        _require_source("data", self.dataset, self.root, self.up_axis)
+        _require_at_least("data.per_class", self.per_class, 1)
+        _require_at_least("data.num_points", self.num_points, 2)
+        _require_at_least("data.image_size", self.image_size, 32)
+        _require_at_least("data.workers", self.workers, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The encoders and their projection heads."""
+
+    k: int = 15
+    """Neighbours of a point (itself included) in the graph of each EdgeConv layer."""
+    widths: tuple[int, ...] = (64, 64, 128, 256)
+    """Output channels of the EdgeConv layers."""
+    embedding: int = 512
+    """Channels per point before pooling; a cloud's feature has twice as many (maximum and mean)."""
+    cloud_hidden: int = 1024
+    """Hidden units of the projection head on clouds."""
+    image_hidden: int = 512
+    """Hidden units of the projection head on images."""
+    projection: int = 256
+    """Size of the space in which the losses compare clouds and images."""
+    resnet: Literal[18, 34, 50] = 18
+    """Depth of the image encoder."""
+    resnet_width: int = 32
+    """Channels of the image encoder's stem; 64 is the usual ResNet."""
+    resnet_weights: str | None = None
+    """Folder or hub name of pre-trained image weights, whose own depth and width then count; None: random weights."""
+
+    def __post_init__(self) -> None:
+        _require_at_least("model.k", self.k, 1)
+        _require(len(self.widths) > 0, "model.widths must name at least one layer", self.widths)
+        for width in self.widths:
+            _require_at_least("every entry of model.widths", width, 1)
+        for name in ("embedding", "cloud_hidden", "image_hidden", "projection"):
+            _require_at_least(f"model.{name}", getattr(self, name), 1)
+        _require_at_least("model.resnet_width", self.resnet_width, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimisationConfig:
+    """The losses and how they are minimised."""
+
+    epochs: int = 4
+    """Passes over the data."""
+    batch_size: int = 32
+    """Objects per step, over all processes together; an incomplete last batch is left out."""
+    learning_rate: float = 1e-3
+    """Adam's rate at the first step; it falls to 0 along a cosine, one step at a time."""
+    weight_decay: float = 1e-6
+    """Adam's L2 penalty."""
+    temperature: float = 0.1
+    """Temperature of the NT-Xent losses."""
+    intra_weight: float = 1.0
+    """Weight of the loss between two augmented clouds of one object."""
+    cross_weight: float = 1.0
+    """Weight of the loss between an object's clouds and its image."""
+
+    def __post_init__(self) -> None:
+        _require_at_least("optimisation.epochs", self.epochs, 1)
+        _require_at_least("optimisation.batch_size", self.batch_size, 2)
+        _require_positive("optimisation.learning_rate", self.learning_rate)
+        _require_non_negative("optimisation.weight_decay", self.weight_decay)
+        _require_positive("optimisation.temperature", self.temperature)
+        _require_non_negative("optimisation.intra_weight", self.intra_weight)
+        _require_non_negative("optimisation.cross_weight", self.cross_weight)
+        _require(
+            self.intra_weight + self.cross_weight > 0,
+            "optimisation.intra_weight and optimisation.cross_weight must not both be 0",
+            f"{self.intra_weight} and {self.cross_weight}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """The linear probe after training: a linear SVM on frozen features, tested on held-out objects."""
+
+    dataset: ProbeDataset = "shapes"
+    """Labelled clouds to probe on; none leaves the probe and the figure of features out."""
+    root: Path | None = None
+    """Folder of the dataset; required for modelnet40."""
+    up_axis: Axis = "y"
+    """Vertical axis of the dataset's clouds; they are turned to stand as those of the pre-training do."""
+    per_class: int = 32
+    """Objects per class to generate for each of the two splits (shapes only)."""
+    num_points: int = 256
+    """Points per cloud."""
+    c: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+    """Values of the SVM's C to try; with more than one, a part of the training split held back chooses among them."""
+
+    def __post_init__(self) -> None:
+        _require_source("probe", self.dataset, self.root, self.up_axis)
+        _require_at_least("probe.per_class", self.per_class, 4)
+        _require_at_least("probe.num_points", self.num_points, 2)
+        _require(len(self.c) > 0, "probe.c must hold at least one value", self.c)
+        for value in self.c:
+            _require_positive("every entry of probe.c", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """Where results go, and how often."""
+
+    directory: Path = Path("runs/quick")
+    """Folder of this run: checkpoints, logs, figure, results."""
+    checkpoint_steps: int = 100
+    """Write a checkpoint after this many steps."""
+    checkpoint_seconds: float = 60.0
+    """Write a checkpoint after this many seconds as well; 0 counts steps only."""
+    log_steps: int = 1
+    """Log the losses every so many steps."""
+    tensorboard: bool = True
+    """Write TensorBoard event files beside the JSONL log."""
+    embedding: Literal["pca", "tsne"] = "tsne"
+    """Method that draws the held-out features in two dimensions."""
+
+    def __post_init__(self) -> None:
+        _require_at_least("output.checkpoint_steps", self.checkpoint_steps, 1)
+        _require_non_negative("output.checkpoint_seconds", self.checkpoint_seconds)
+        _require_at_least("output.log_steps", self.log_steps, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A pre-training run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """The objects to pre-train on."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The encoders and their projection heads."""
+    optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
+    """The losses and how they are minimised."""
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    """The linear probe after training."""
+    output: OutputConfig = field(default_factory=OutputConfig)
+    """Where results go, and how often."""
+    seed: int = 0
+    """Seed of everything random: weights, objects, order, augmentations. The same seed gives the same run."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    resume: Flag = False
+    """Continue the run in output.directory from its last checkpoint."""
+    traceback: Flag = False
+    """Show the full traceback of an error instead of one line."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**32, "seed must be at least 0 and below 2**32", self.seed)
+        for name, num_points in (("data", self.data.num_points), ("probe", self.probe.num_points)):
+            used = name == "data" or self.probe.dataset != "none"
+            if used and self.model.k > num_points:
+                raise ValueError(
+                    f"model.k must be at most {name}.num_points, got model.k={self.model.k} and "
+                    f"{name}.num_points={num_points}"
+                )
+
+
+# What may differ between a checkpoint and the run that continues it: it changes where things lie and what is
+# reported, never the weights.
+_FREE_ON_RESUME = ("data.root", "data.workers", "probe.", "output.", "device", "resume", "traceback")
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Settings as ``{"data.num_points": 256, ...}`` with plain values (paths as strings, tuples as lists)."""
+
+    def walk(value: object, name: str) -> Iterator[tuple[str, Any]]:
+        if dataclasses.is_dataclass(value):
+            for entry in dataclasses.fields(value):
+                yield from walk(getattr(value, entry.name), f"{name}.{entry.name}" if name else entry.name)
+        elif isinstance(value, Path):
+            yield name, str(value)
+        elif isinstance(value, tuple):
+            yield name, list(value)
+        else:
+            yield name, value
+
+    return dict(walk(config, ""))
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Names of the settings that decide the weights and differ between two flattened configurations."""
+    absent = object()
+    return [
+        name
+        for name in sorted(ours.keys() | theirs.keys())
+        if not name.startswith(_FREE_ON_RESUME) and ours.get(name, absent) != theirs.get(name, absent)
+    ]
+
+
+PRESETS: dict[str, Config] = {
+    "quick": Config(),
+    "paper": Config(
+        data=DataConfig(dataset="shapenet_render", root=Path("data"), num_points=2048, image_size=224, workers=4),
+        model=ModelConfig(k=15, embedding=1024, resnet=50, resnet_width=64),
+        optimisation=OptimisationConfig(epochs=100, batch_size=20, learning_rate=1e-3, weight_decay=1e-6),
+        probe=ProbeConfig(dataset="modelnet40", root=Path("data/modelnet40_ply_hdf5_2048"), num_points=1024),
+        output=OutputConfig(directory=Path("runs/paper"), checkpoint_steps=1000, checkpoint_seconds=300, log_steps=10),
+    ),
+}
+"""Named starting points of the command line: ``quick`` (minutes on two CPU cores) and ``paper`` (as published)."""

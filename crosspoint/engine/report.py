@@ -1,0 +1,59 @@
+"""What a finished run says about itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from crosspoint.config import Config
+from crosspoint.engine.atomic import replacing
+from crosspoint.engine.distributed import World
+from crosspoint.engine.probe import ProbeResult
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file atomically.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with replacing(path, "a results file") as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
+
+
+def settings_table(config: Config, world: World) -> Table:
+    """The settings that matter most, as a small table."""
+    data, model, optimisation = config.data, config.model, config.optimisation
+    table = Table(title="settings", show_header=False)
+    rows = {
+        "data": f"{data.dataset}, {data.num_points} points, views of {data.image_size} pixels",
+        "cloud encoder": f"DGCNN, k {model.k}, widths {'-'.join(map(str, model.widths))}, "
+        f"{2 * model.embedding} features",
+        "image encoder": model.resnet_weights
+        or f"ResNet-{model.resnet}, stem width {model.resnet_width}, random start",
+        "optimisation": f"{optimisation.epochs} epochs, batch {optimisation.batch_size}, Adam "
+        f"{optimisation.learning_rate:g}, temperature {optimisation.temperature:g}",
+        "seed": str(config.seed),
+        "device": str(world.device) if world.size == 1 else f"{world.device.type}, {world.size} processes",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def print_results(
+    console: Console, random_start: ProbeResult, pretrained: ProbeResult, *, dataset: str, test_clouds: int
+) -> None:
+    """Prints the linear probe of the pre-trained encoder beside that of the same encoder at random initialisation."""
+    table = Table(title=f"linear SVM on {test_clouds} held-out clouds of {dataset}")
+    table.add_column("encoder")
+    table.add_column("accuracy", justify="right")
+    table.add_column("C", justify="right")
+    for name, result in (("random initialisation", random_start), ("pre-trained", pretrained)):
+        table.add_row(name, f"{100 * result.accuracy:.1f} %", f"{result.c:g}")
+    console.print(table)

@@ -1,0 +1,69 @@
+"""Everything that a run changes while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.optim import Adam
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from crosspoint.config import Config
+from crosspoint.engine.distributed import World, gather_objects
+from crosspoint.engine.randomness import augmentation_generator, capture, restore, seed_everything
+from crosspoint.models.crosspoint import CrossPoint
+
+
+@dataclass
+class TrainingState:
+    """The network, its optimiser and schedule, the augmentations' random numbers, and the steps done."""
+
+    model: CrossPoint
+    optimiser: Adam
+    schedule: CosineAnnealingLR
+    augmentation: torch.Generator
+    step: int = 0
+
+    def capture(self, world: World) -> dict[str, Any]:
+        """The entries of a checkpoint that belong to this state; every process must call it."""
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "randomness": gather_objects(capture(self.augmentation), world),
+            "step": self.step,
+        }
+
+    def restore(self, checkpoint: Mapping[str, Any], world: World) -> None:
+        """Takes over the state that a checkpoint holds."""
+        self.model.load_state_dict(checkpoint["model"])
+        self.optimiser.load_state_dict(checkpoint["optimiser"])
+        self.schedule.load_state_dict(checkpoint["schedule"])
+        restore(checkpoint["randomness"][world.rank], self.augmentation)
+        self.step = checkpoint["step"]
+
+
+def initial_model(config: Config) -> CrossPoint:
+    """The network at random initialisation, on the CPU: the same weights for the same seed and sizes."""
+    seed_everything(config.seed)
+    return CrossPoint(config.model)
+
+
+def initial_state(config: Config, total_steps: int, world: World) -> TrainingState:
+    """The state before the first step.
+
+    The learning rate at step t of T is half of (1 + cos(pi t / T)) of its start; t counts from 0 and the schedule moves
+    after each optimiser step, so the first step has the full rate and the last one is still above 0.
+
+    Args:
+        config: The run's settings.
+        total_steps: Steps of the whole run, T.
+        world: The processes.
+    """
+    model = initial_model(config).to(world.device)
+    settings = config.optimisation
+    optimiser = Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = CosineAnnealingLR(optimiser, T_max=total_steps)
+    return TrainingState(model, optimiser, schedule, augmentation_generator(config.seed, world.rank))
