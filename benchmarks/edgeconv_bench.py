@@ -1,0 +1,113 @@
+"""One DGCNN layer on a given graph: pointkernels.edge_conv against the layer with materialised edges.
+
+python benchmarks/edgeconv_bench.py --help
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import edgeconv_peers
+import inputs
+import torch
+from contenders import Benchmark, Contender, Problem, Settings, Verdict, gather
+from runner import run
+
+import pointkernels
+
+PASSES = ("forward", "forward+backward")
+
+# Allowed |difference| / |value| in norm, in float32. They are wide for the others: with 160,000 edges, channels last,
+# BatchNorm of PyTorch on a CPU gives outputs 1e-5 off and gradients 1e-3 off (measured with torch 2.13). Where two
+# edges of a point are equal up to rounding, the maximum may be taken from either, and the gradient of a feature moves
+# to another point: some elements in a million. Every error found is among the remarks.
+TOLERANCES = {"output": 1e-4, "features": 2e-2, "weight": 1e-2, "gamma": 1e-2, "beta": 1e-2}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer: its graph, its channels, and which passes."""
+
+    batch: int
+    points: int
+    k: int
+    in_channels: int
+    out_channels: int
+    passes: str
+
+    @property
+    def label(self) -> str:
+        """As in "8x1024 k=20 64->64 forward"."""
+        return f"{self.batch}x{self.points} k={self.k} {self.in_channels}->{self.out_channels} {self.passes}"
+
+
+def cases(settings: Settings) -> Sequence[Case]:
+    """The cases in the order of the tables."""
+    if settings.quick:
+        return [Case(2, 100, 6, 8, 16, passes) for passes in PASSES]
+    channels = ((3, 64), (64, 64), (64, 128), (128, 256))
+    return [Case(8, 1024, 20, *pair, passes) for pair in channels for passes in PASSES]
+
+
+def problem(case: Case, settings: Settings) -> Problem:
+    """Inputs, contenders and check of a case: a surface, or features over one, with its own kNN graph."""
+    generator = torch.Generator().manual_seed(0)
+    kind = "surface" if case.in_channels == 3 else "features"
+    features = inputs.make(kind, case.batch, case.points, case.in_channels)
+    weight = torch.randn(case.out_channels, 2 * case.in_channels, generator=generator) / case.in_channels**0.5
+    gamma, beta = torch.randn(2, case.out_channels, generator=generator).unbind()
+    grad = torch.randn(case.batch, case.points, case.out_channels, generator=generator)
+    neighbors = pointkernels.knn(features, case.k)
+    device = settings.device
+    layer = edgeconv_peers.Layer(
+        features=features.to(device),
+        neighbors=neighbors.to(device),
+        weight=weight.to(device),
+        gamma=gamma.to(device),
+        beta=beta.to(device),
+        grad=None if case.passes == "forward" else grad.to(device),
+    )
+    contenders, left_out = gather(dict(edgeconv_peers.BUILDERS), layer, settings)
+    return Problem(contenders, LayerCheck(layer), left_out)
+
+
+class LayerCheck:
+    """Whether output and gradients are those of the materialised layer in float64."""
+
+    def __init__(self, layer: edgeconv_peers.Layer) -> None:
+        self.layer = layer
+        self.expected: dict[str, torch.Tensor] | None = None
+
+    def _reference(self) -> dict[str, torch.Tensor]:
+        if self.expected is None:
+            layer = edgeconv_peers.Layer(**{
+                name: value.double() if value is not None and value.is_floating_point() else value
+                for name, value in vars(self.layer).items()
+            })  # fmt: skip
+            reference = edgeconv_peers.materialised(layer, Settings())
+            self.expected = reference.result(reference.call())
+        return self.expected
+
+    def __call__(self, contender: Contender, result: Any) -> Verdict:
+        """Check the tensors of a result by name."""
+        expected = self._reference()
+        if result.keys() != expected.keys():
+            return Verdict(f"results must be {', '.join(expected)}, got {', '.join(result)}")
+        errors = {}
+        for name, value in expected.items():
+            if result[name].shape != value.shape:
+                return Verdict(f"{name} must have shape {tuple(value.shape)}, got {tuple(result[name].shape)}")
+            errors[name] = float((result[name] - value).norm() / value.norm())
+            if not errors[name] <= TOLERANCES[name]:
+                what = "output" if name == "output" else f"gradient of {name}"
+                return Verdict(f"{what} must be within {TOLERANCES[name]:g} of the reference, got {errors[name]:.2g}")
+        return Verdict(note="error: " + ", ".join(f"{name} {error:.1g}" for name, error in errors.items()))
+
+
+BENCHMARK = Benchmark("edgeconv", "edgeconv_bench", "one EdgeConv layer in training mode", cases, problem)
+
+if __name__ == "__main__":
+    sys.exit(run(BENCHMARK))

@@ -1,0 +1,82 @@
+"""The results of a run, and their JSON files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One contender on one case.
+
+    Times are seconds, memory is bytes. `ratio` is its time over that of pointkernels, from the rounds of the same
+    interleaved run that both took part in. What was not measured is None, and `note` says why.
+    """
+
+    case: str
+    parameters: dict[str, Any]
+    threads: int
+    contender: str
+    status: str  # "ok", "single call", "wrong", "failed" or "left out"
+    family: str | None = None
+    package: str | None = None
+    rounds: int = 0
+    median: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    ratio: float | None = None
+    ratio_lower: float | None = None
+    ratio_upper: float | None = None
+    peak_memory: int | None = None
+    note: str = ""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is pointkernels."""
+        return self.contender.split(" ")[0] == "pointkernels"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a benchmark found, and what it was made with."""
+
+    benchmark: str
+    title: str
+    environment: dict[str, Any]
+    load_average: tuple[float | None, float | None]  # before and after
+    measurements: tuple[Measurement, ...]
+
+
+def save(run: Run, path: Path) -> None:
+    """Write a run as JSON; the file is either the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(asdict(run), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    partial.replace(path)
+
+
+def load(path: Path) -> Run:
+    """Read a run.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a result of these benchmarks.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"a result must be a JSON file of the benchmarks, got {path}, which is not there")
+    try:
+        content = json.loads(path.read_text())
+        known = {field.name for field in fields(Measurement)}
+        measurements = tuple(
+            Measurement(**{key: value for key, value in row.items() if key in known})
+            for row in content.pop("measurements")
+        )
+        content["load_average"] = tuple(content["load_average"])
+        return Run(measurements=measurements, **content)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"a result must be a JSON file of the benchmarks, got {path}: {error}") from error

@@ -1,0 +1,187 @@
+"""Tables of results: on the screen while a benchmark runs, and in Markdown from its JSON files.
+
+python benchmarks/report.py [FILE ...]     prints the tables of the files (default: all of benchmarks/results)
+python benchmarks/report.py --readme       puts them into benchmarks/README.md, between the markers
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from records import RESULTS, Measurement, Run, load
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+README = Path(__file__).resolve().parent / "README.md"
+MARKERS = ("<!-- results: written by report.py -->", "<!-- end of results -->")
+
+
+def duration(seconds: float | None) -> str:
+    """Milliseconds with three digits."""
+    return "" if seconds is None else _digits(seconds * 1e3)
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def megabytes(size: int | None) -> str:
+    """MB (10^6 bytes) with one decimal."""
+    return "" if size is None else f"{size / 1e6:.1f}"
+
+
+def times(row: Measurement) -> str:
+    """Median and quartiles in milliseconds."""
+    spread = f" ({duration(row.lower)} to {duration(row.upper)})" if row.rounds > 1 else ""
+    return f"{duration(row.median)}{spread}"
+
+
+def ratios(row: Measurement) -> str:
+    """How many times longer than pointkernels, with the spread."""
+    if row.ratio is None:
+        return ""
+    if row.ratio_lower is None or row.ratio_upper is None:
+        return f"~{_digits(row.ratio)}x"
+    return f"{_digits(row.ratio)}x ({_digits(row.ratio_lower)} to {_digits(row.ratio_upper)})"
+
+
+def best_of_families(rows: Iterable[Measurement]) -> list[Measurement]:
+    """Of contenders that differ in a setting only, the fastest on each case; and all that went wrong."""
+    rows = list(rows)
+    fastest: dict[tuple[str, int, str], Measurement] = {}
+    for row in rows:
+        if row.family is not None and row.median is not None:
+            key = (row.case, row.threads, row.family)
+            fastest[key] = min(fastest.get(key, row), row, key=lambda r: r.median or 0.0)
+    return [r for r in rows if r.median is None or r.family is None or fastest[r.case, r.threads, r.family] is r]
+
+
+def screen_table(rows: Sequence[Measurement]) -> Group:
+    """The table of one case."""
+    first = rows[0]
+    table = Table(title=f"{first.case}, {first.threads} thread(s)", title_justify="left", title_style="bold")
+    for column in ("contender", "ms: median (quartiles)", "time / pointkernels", "peak MB", "calls", "remarks"):
+        left = column in ("contender", "remarks")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
+    for row in best_of_families(r for r in rows if r.status != "left out"):
+        fault = row.status in ("wrong", "failed")
+        remarks = Text(f"{row.status.upper()}: {row.note}" if fault else row.note, style="bold red" if fault else "dim")
+        count = str(row.rounds or "")
+        table.add_row(row.contender, times(row), ratios(row), megabytes(row.peak_memory), count, remarks)
+    reasons = [f"  {r.contender}: {r.note}" for r in rows if r.status == "left out" and r.note != "not installed"]
+    return Group(table, Text("\n".join(reasons), style="dim")) if reasons else Group(table)
+
+
+def absent(run: Run) -> list[str]:
+    """Contenders that are not installed."""
+    return sorted({r.contender for r in run.measurements if r.status == "left out" and r.note == "not installed"})
+
+
+def provenance(run: Run) -> str:
+    """One paragraph: hardware, versions, commit, date, load."""
+    about = run.environment
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    isa = f" ({about['isa']})" if about["device"] == "cpu" else f", host {about['cpu']}"
+    revision, _, changes = (about["commit"] or "unknown").partition("+")
+    text = f"{about['device_name']}{isa}, {about['cpus']} CPUs; {versions}; commit {revision[:12]}"
+    text += " with changes" if changes else ""
+    before, after = run.load_average
+    if before is not None and after is not None:
+        text += f"; {about['date']}; load average {before:g} before and {after:g} after"
+        if before > 0.5:  # what runs before the benchmark starts is not the benchmark
+            text += " (the machine was doing other work: trust the ratios, not the times)"
+    return text + "."
+
+
+def footer(run: Run) -> Text:
+    """What stands below all tables on the screen."""
+    lines = [provenance(run)]
+    if absent(run):
+        lines.append("not installed: " + ", ".join(absent(run)))
+    faults = [m for m in run.measurements if m.status in ("wrong", "failed")]
+    lines += [f"{m.status.upper()}: {m.contender} on {m.case}: {m.note}" for m in faults]
+    return Text("\n".join(lines), style="bold red" if faults else "")
+
+
+def markdown(run: Run) -> str:
+    """The tables of a run: ours beside the fastest other, then every contender's median."""
+    rows = [r for r in best_of_families(run.measurements) if r.median is not None]
+    cases = list(dict.fromkeys((r.case, r.threads) for r in rows))
+    names = list(dict.fromkeys(_column(r) for r in rows))
+    lines = [f"### {run.title}", "", provenance(run), f"`{run.environment['command']}`", ""]
+    lines += _table(["case", "threads", "pointkernels ms", "fastest other", "ms", "ratio (quartiles)"], [
+        _summary(case, threads, [r for r in rows if (r.case, r.threads) == (case, threads)]) for case, threads in cases
+    ])  # fmt: skip
+    for title, cell in (("Median milliseconds", _time_cell), ("Peak memory of a call, MB", _memory_cell)):
+        cells = {(r.case, r.threads, _column(r)): cell(r) for r in rows}
+        if any(cells.values()):
+            body = [[c, str(t), *(cells.get((c, t, name), "") for name in names)] for c, t in cases]
+            lines += ["", f"{title}:", "", *_table(["case", "threads", *names], body)]
+    if absent(run):
+        lines += ["", "Not installed: " + ", ".join(absent(run)) + "."]
+    faults = [m for m in run.measurements if m.status in ("wrong", "failed")]
+    lines += [f"\n**{m.status}**: {m.contender} on {m.case}: {m.note}" for m in faults]
+    return "\n".join(lines) + "\n"
+
+
+def _column(row: Measurement) -> str:
+    return row.family or row.contender
+
+
+def _time_cell(row: Measurement) -> str:
+    return duration(row.median)
+
+
+def _memory_cell(row: Measurement) -> str:
+    return megabytes(row.peak_memory)
+
+
+def _summary(case: str, threads: int, rows: Sequence[Measurement]) -> list[str]:
+    ours = next((r for r in rows if r.ours), None)
+    others = sorted((r for r in rows if not r.ours and r.median is not None), key=lambda r: r.median or 0.0)
+    cells = [case, str(threads), times(ours) if ours is not None else ""]
+    return cells + ([others[0].contender, times(others[0]), ratios(others[0])] if others else ["", "", ""])
+
+
+def _table(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return lines + ["| " + " | ".join(row) + " |" for row in body]
+
+
+def write_readme(text: str, readme: Path = README) -> None:
+    """Put the tables between the markers of the README.
+
+    Raises:
+        ValueError: the markers are not there.
+    """
+    content = readme.read_text()
+    start, end = (content.find(marker) for marker in MARKERS)
+    if not 0 <= start < end:
+        raise ValueError(f"{readme.name} must contain {MARKERS[0]} and then {MARKERS[1]}, got at most one of them")
+    readme.write_text(f"{content[:start]}{MARKERS[0]}\n\n{text.strip()}\n\n{content[end:]}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the tables, or write them into the README."""
+    parser = argparse.ArgumentParser(description="Markdown tables from the JSON files of the benchmarks.")
+    parser.add_argument("files", nargs="*", type=Path, help="default: all of benchmarks/results")
+    parser.add_argument("--readme", action="store_true", help="write them into benchmarks/README.md")
+    options = parser.parse_args(arguments)
+    files = options.files or sorted(RESULTS.glob("*.json"))
+    try:
+        text = "\n".join(markdown(load(path)) for path in files)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    if options.readme:
+        write_readme(text)
+    else:
+        print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""A whole case of a benchmark: wrong, failing, slow and absent contenders, and the inputs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import contenders
+import edgeconv_bench
+import fps_bench
+import knn_bench
+import knn_peers
+import pytest
+import runner
+import timing
+import torch
+from contenders import Contender, LeftOut, Settings, Verdict
+from records import Measurement
+from rich.console import Console
+from torch import Tensor
+
+from pointkernels import knn
+
+QUICK = Settings(quick=True)
+
+
+# ---- a whole case
+
+
+def measured(**builders: Any) -> dict[str, Measurement]:
+    case = knn_bench.cases(QUICK)[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(knn_peers, "BUILDERS", {"pointkernels": knn_peers.pointkernels_knn, **builders})
+        found = runner.measure(knn_bench.BENCHMARK, case, QUICK, Console(quiet=True), with_memory=False)
+    return {row.contender: row for row in found}
+
+
+def wrong_peer(points: Tensor, k: int, settings: Settings) -> Contender:
+    return Contender("wrong peer", lambda: knn(points, k + 1)[:, :, 1:])
+
+
+def failing_peer(points: Tensor, k: int, settings: Settings) -> Contender:
+    def call() -> Tensor:
+        raise MemoryError("too much\nand more")
+
+    return Contender("failing peer", call)
+
+
+def absent_peer(points: Tensor, k: int, settings: Settings) -> Contender:
+    contenders.require("a_library_that_is_not_there")
+    raise AssertionError
+
+
+def test_disagreement_is_an_error_and_not_timed() -> None:
+    rows = measured(wrong=wrong_peer, failing=failing_peer, absent=absent_peer, cdist=knn_peers.torch_cdist)
+    assert [rows[n].status for n in ("pointkernels", "torch cdist+topk")] == ["ok", "ok"]
+    assert rows["wrong peer"].status == "wrong"
+    assert rows["wrong peer"].note.startswith("neighbours must be the nearest")
+    assert rows["wrong peer"].median is None
+    assert (rows["failing peer"].status, rows["failing peer"].note) == ("failed", "MemoryError: too much")
+    assert (rows["absent"].status, rows["absent"].note) == ("left out", "not installed")
+    assert rows["pointkernels"].ratio == 1.0
+    assert rows["torch cdist+topk"].rounds >= 1
+    cdist = rows["torch cdist+topk"]
+    assert cdist.lower is not None
+    assert cdist.median is not None
+    assert cdist.upper is not None
+    assert 0 < cdist.lower <= cdist.median <= cdist.upper
+
+
+@pytest.mark.parametrize(("peer", "code"), [(wrong_peer, 1), (failing_peer, 0), (absent_peer, 0)])
+def test_exit_code(peer: Any, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(knn_peers, "BUILDERS", {"pointkernels": knn_peers.pointkernels_knn, "peer": peer})
+    assert runner.run(knn_bench.BENCHMARK, ["--quick", "--no-memory", "--shapes", "cube"]) == code
+    printed = capsys.readouterr().out
+    assert ("WRONG: wrong peer on 2x200x3 k=8 cube: neighbours" in " ".join(printed.split())) == (code == 1)
+    assert ("not installed: peer" in printed) == (peer is absent_peer)
+
+
+def test_slow_contenders_are_called_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "QUICK", replace(timing.QUICK, slow=0.0))
+    rows = measured(cdist=knn_peers.torch_cdist)
+    assert (rows["torch cdist+topk"].status, rows["torch cdist+topk"].rounds) == ("single call", 1)
+    assert rows["torch cdist+topk"].ratio is not None
+    assert rows["torch cdist+topk"].ratio_lower is None
+    assert rows["pointkernels"].status == "ok"
+    assert rows["pointkernels"].rounds > 1
+
+
+def test_no_peer_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    peers = ("scipy", "sklearn", "pykdtree", "pynanoflann", "faiss", "pykeops", "torch_cluster", "pytorch3d",
+             "fpsample", "torch_fpsample", "torch_quickfps", "torch_geometric")  # fmt: skip
+    for name in [n for n in sys.modules if n.split(".")[0] in peers]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in peers:
+        monkeypatch.setitem(sys.modules, name, None)
+    for benchmark in (knn_bench.BENCHMARK, fps_bench.BENCHMARK, edgeconv_bench.BENCHMARK):
+        problem = benchmark.problem(benchmark.cases(QUICK)[0], QUICK)
+        assert {c.package for c in problem.contenders} == {"pointkernels", "torch"}
+        assert set(problem.left_out.values()) <= {"not installed", "asked for with --compile"}
+
+
+def test_peers_that_do_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_peer.py").write_text("raise OSError('undefined symbol\\nmore')")
+    (tmp_path / "needy_peer.py").write_text("import a_library_that_is_not_there")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(LeftOut, match=r"^installed, but does not load: OSError: undefined symbol$"):
+        contenders.require("broken_peer")
+    with pytest.raises(LeftOut, match=r"^installed, but needs a_library_that_is_not_there, which is not$"):
+        contenders.require("needy_peer")
+
+
+def test_large_matrices_are_left_out() -> None:
+    points = torch.empty(1, 1, 3).expand(1, 131072, 3)
+    with pytest.raises(LeftOut, match=r"its matrices of all pairs would take 68\.7 GB"):
+        knn_peers.torch_cdist(points, 20, Settings())
+
+
+def test_scans_are_optional(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("POINTKERNELS_SHARED", str(tmp_path))
+    case = knn_bench.Case("stanford_bunny", 1, 100, 3, 4)
+    rows = runner.measure(knn_bench.BENCHMARK, case, QUICK, Console(quiet=True))
+    assert [(row.status, row.note) for row in rows] == [
+        ("left out", "needs the real scans; set POINTKERNELS_SHARED to the folder that has data/scans")
+    ]
+
+
+def test_scans_are_read(shared_data: Path) -> None:
+    problem = knn_bench.problem(knn_bench.Case("stanford_bunny", 1, 100, 3, 4), QUICK)
+    ours = problem.contenders[0]
+    assert problem.check(ours, ours.call()) == Verdict()
+
+
+def test_problems_are_made_alike_every_time() -> None:
+    """The memory of a contender is measured on a problem that another process makes anew."""
+    for benchmark in (knn_bench.BENCHMARK, fps_bench.BENCHMARK):
+        for case in benchmark.cases(QUICK):
+            first, second = (benchmark.problem(case, QUICK).contenders[0].call() for _ in range(2))
+            assert torch.equal(first, second)
+
+
+def test_labels_are_unique() -> None:
+    for benchmark in (knn_bench.BENCHMARK, fps_bench.BENCHMARK, edgeconv_bench.BENCHMARK):
+        for settings in (QUICK, Settings(), Settings(large=True)):
+            labels = [case.label for case in benchmark.cases(settings)]
+            assert len(set(labels)) == len(labels) > 0

@@ -1,0 +1,162 @@
+"""Command line, files and tables of the benchmarks, and each of them from end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import knn_bench
+import memory
+import pytest
+import records
+import report
+import runner
+import torch
+from records import Measurement, Run
+
+from pointkernels import build_info
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+# ---- command line, files, tables
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--shapes", "nonsense"], "--shapes must be parts of labels, got nonsense; the labels are"),
+        (["--threads", "0"], "must be numbers of at least 1, separated by commas, got 0"),
+        (["--threads", "1,x"], "must be numbers of at least 1, separated by commas, got 1,x"),
+        (["--isa", "sse9"], "--isa must name some of "),
+        (["--output", "{folder}"], "--output must be a file, got the folder"),
+        (["--output", "{folder}/file/x.json"], "--output must be a file that can be written, got "),
+    ],
+)
+def test_wrong_arguments(arguments: list[str], error: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    arguments = [argument.format(folder=tmp_path) for argument in arguments]
+    with pytest.raises(SystemExit):
+        runner.run(knn_bench.BENCHMARK, ["--quick", *arguments])
+    assert error in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        runner.run(knn_bench.BENCHMARK, ["--quick", "--device", "cuda"])
+    assert "--device cuda must have a CUDA device, got none" in capsys.readouterr().err
+
+
+def row(contender: str, median: float | None, **values: Any) -> Measurement:
+    values = {"status": "ok", "rounds": 3, "lower": median, "upper": median, "ratio": 2.0, **values}
+    return Measurement("8x1 cube", {"batch": 8}, 1, contender, median=median, **values)
+
+
+def some_run() -> Run:
+    rows = (
+        row("pointkernels", 0.001, ratio=1.0, peak_memory=2_000_000),
+        row("tree h=3", 0.004, family="tree"),
+        row("tree h=5", 0.002, family="tree", ratio_lower=1.5, ratio_upper=2.5),
+        row("bad", None, status="wrong", note="indices must be right", rounds=0),
+        row("gone", None, status="left out", note="not installed", rounds=0),
+    )
+    about = {"device": "cpu", "device_name": "A CPU", "cpu": "A CPU", "cpus": 2, "isa": "avx2", "commit": "0" * 40,
+             "versions": {"torch": "2.10"}, "date": "2026-01-01T00:00:00+00:00", "command": "python x.py"}  # fmt: skip
+    return Run("knn", "nearest neighbours", about, (3.5, 4.0), rows)
+
+
+def test_files_give_back_what_was_saved(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "x.json"
+    records.save(some_run(), path)
+    assert records.load(path) == some_run()
+    assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"measurements": [{}], "load_average": []}'])
+def test_files_that_are_no_results(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    with pytest.raises(FileNotFoundError, match=r"must be a JSON file of the benchmarks, got .*x\.json, which is not"):
+        records.load(path)
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"a result must be a JSON file of the benchmarks, got .*x\.json: "):
+        records.load(path)
+
+
+def test_markdown() -> None:
+    text = report.markdown(some_run())
+    assert "| 8x1 cube | 1 | 1 (1 to 1) | tree h=5 | 2 (2 to 2) | 2x (1.5 to 2.5) |" in text
+    assert "| case | threads | pointkernels | tree |" in text
+    assert "| 8x1 cube | 1 | 2.0 |  |" in text  # MB
+    assert "Not installed: gone." in text
+    assert "**wrong**: bad on 8x1 cube: indices must be right" in text
+    assert "(the machine was doing other work: trust the ratios, not the times)" in text
+
+
+def test_tables_go_between_the_markers(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.MARKERS[0]}\nold\n{report.MARKERS[1]}\nafter\n")
+    for _ in range(2):
+        report.write_readme("| new |\n", readme)
+        assert readme.read_text() == f"before\n{report.MARKERS[0]}\n\n| new |\n\n{report.MARKERS[1]}\nafter\n"
+    readme.write_text("no markers")
+    with pytest.raises(ValueError, match=r"README\.md must contain "):
+        report.write_readme("| new |", readme)
+    assert readme.read_text() == "no markers"
+
+
+def test_the_readme_has_room_for_the_tables() -> None:
+    text = (BENCHMARKS / "README.md").read_text()
+    assert 0 < text.find(report.MARKERS[0]) < text.find(report.MARKERS[1])
+
+
+# ---- from end to end
+
+
+def run_script(script: str, *arguments: str) -> str:
+    command = [sys.executable, "-W", "ignore", str(BENCHMARKS / script), *arguments]
+    result = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, cwd=BENCHMARKS.parent.parent
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "extra"),
+    [
+        ("knn", "torch cdist+topk", ["--isa", ",".join(build_info()["isas_usable"])]),
+        ("fps", "torch loop", ["--threads", "1,2"]),
+        ("edgeconv", "Conv2d+BatchNorm2d+max (DGCNN)", []),
+    ],
+)
+def test_from_end_to_end(name: str, reference: str, extra: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    printed = run_script(f"{name}_bench.py", "--quick", "--output", str(path), *extra)
+    content = json.loads(path.read_text())
+    about, rows = content["environment"], content["measurements"]
+    assert content["benchmark"] == name
+    assert {"torch", "pointkernels", "python", "compiler"} <= about["versions"].keys()
+    assert about["device"] == "cpu"
+    assert about["device_name"]
+    assert about["isa"] in build_info()["isas_usable"]
+    assert about["date"].endswith("+00:00")
+    assert f"benchmarks/{name}_bench.py --quick --output" in about["command"]
+    assert {m["status"] for m in rows} <= {"ok", "left out"}
+    assert {m["package"] for m in rows if m["status"] == "ok"} - {None} <= about["versions"].keys()
+    ours = [m for m in rows if m["contender"].startswith("pointkernels")]
+    isas = 1 if "--isa" not in extra else len(build_info()["isas_usable"])
+    threads = 1 if "--threads" not in extra else 2
+    assert len(ours) == isas * threads * len({m["case"] for m in rows})
+    for m in [*ours, *(m for m in rows if m["contender"] == reference)]:
+        assert m["lower"] <= m["median"] <= m["upper"]
+        assert m["ratio_lower"] <= m["ratio"] <= m["ratio_upper"]
+        assert m["rounds"] >= 1
+        assert (m["peak_memory"] is not None) == memory.peak_can_be_reset(), m["note"]
+        assert m["case"] in printed
+    markdown = run_script("report.py", str(path))
+    assert all(f"| {m['case']} | {m['threads']} |" in markdown for m in rows)
