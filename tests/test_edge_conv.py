@@ -142,6 +142,13 @@ def test_a_batch_without_edges_leaves_the_statistics_alone(device: str) -> None:
     assert torch.equal(layer.running_var, before[1])
 
 
+def test_shapes_past_two_to_the_31st() -> None:
+    layer = pointkernels.nn.EdgeConv(64, 128, k=20).to("meta")
+    features = torch.empty(2**10, 2**15, 64, device="meta")
+    neighbors = torch.empty(2**10, 2**15, 20, dtype=torch.int64, device="meta")
+    assert layer(features, neighbors).shape == (2**10, 2**15, 128)
+
+
 # --- float32 accuracy, threads, halves --------------------------------------------------------------------------------
 
 

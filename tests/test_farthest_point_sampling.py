@@ -129,6 +129,11 @@ def test_empty_batch_and_many_clouds(device: str) -> None:
     assert torch.equal(samples.cpu(), torch.tensor([1, 0]).expand(70_000, 2))
 
 
+def test_shapes_past_two_to_the_31st() -> None:
+    samples = pointkernels.farthest_point_sampling(torch.empty(3, 2**30, 3, device="meta"), 2**30)
+    assert samples.shape == (3, 2**30)
+
+
 # --- dispatch and compilation -----------------------------------------------------------------------------------------
 
 

@@ -139,6 +139,13 @@ def test_more_clouds_than_a_grid_dimension_holds(device: str) -> None:
     assert torch.equal(indices[:, :, 1].cpu(), torch.tensor([1, 0]).expand(70_000, 2))
 
 
+def test_shapes_past_two_to_the_31st() -> None:
+    points = torch.empty(3, 2**30, 3, device="meta")
+    distances, indices = pointkernels.knn(points, 5, return_distance=True)
+    assert indices.shape == distances.shape == (3, 2**30, 5)
+    assert indices.dtype == torch.int64
+
+
 # --- gradients, dispatch, compilation ---------------------------------------------------------------------------------
 
 
