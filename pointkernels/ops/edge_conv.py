@@ -8,6 +8,7 @@ statistics and gradient over all edges are sums over nodes and their neighbours.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ def edge_conv(
     _check(features, neighbors, weight, bn_weight, bn_bias, running_mean, running_var, training, negative_slope)
     batch, count, channels = features.shape
     compute = torch.float64 if features.dtype == torch.float64 else torch.float32
-    with torch.autocast(features.device.type, enabled=False):
+    with _without_autocast(features.device.type):
         lists = neighbors.reshape(-1, neighbors.shape[2]).contiguous()
         used = torch.ops.pointkernels._used_rows(lists, count)[:, None]
         # Padding may hold anything, NaN included, and must reach neither the statistics nor the weight's gradient.
@@ -137,6 +138,11 @@ def _check(
         raise ValueError(f"negative_slope must be at least 0, got {negative_slope}")
     if neighbors.device.type == "cpu":  # the CUDA kernel asserts it itself
         _checks.check_range(neighbors, "neighbors", -1, count - 1, f"be -1 or lie in [0, {count})")
+
+
+def _without_autocast(device: str) -> AbstractContextManager[object]:
+    # Not every kind of device has autocast; the meta device has none.
+    return torch.autocast(device, enabled=False) if device in ("cpu", "cuda") else nullcontext()
 
 
 def _update(running: Tensor, batch: Tensor, seen: Tensor, momentum: float) -> None:
