@@ -160,11 +160,14 @@ class ProbeConfig:
     """Points per cloud."""
     c: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
     """Values of the SVM's C to try; with more than one, a part of the training split held back chooses among them."""
+    select_epochs: int = 1
+    """Epochs between two looks at that held-back part, which keep the best network in best.pt; 0: only the last."""
 
     def __post_init__(self) -> None:
         _require_source("probe", self.dataset, self.root, self.up_axis)
         _require_at_least("probe.per_class", self.per_class, 4)
         _require_at_least("probe.num_points", self.num_points, 2)
+        _require_at_least("probe.select_epochs", self.select_epochs, 0)
         _require(len(self.c) > 0, "probe.c must hold at least one value", self.c)
         for value in self.c:
             _require_positive("every entry of probe.c", value)

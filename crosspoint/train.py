@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     from crosspoint.engine.interrupt import Interrupted
-    from crosspoint.engine.run import run
+    from crosspoint.evaluation.pretraining import run
 
     try:
         run(config, Console())

@@ -21,7 +21,8 @@ POINTKERNELS = {
 }  # fmt: skip
 CROSSPOINT = {
     "crosspoint.config": 0, "crosspoint.data": 1, "crosspoint.models": 1, "crosspoint.losses": 1,
-    "crosspoint.engine": 2, "crosspoint.train": 3, "crosspoint": 0,
+    "crosspoint.engine": 2, "crosspoint.evaluation": 3, "crosspoint.train": 4, "crosspoint.evaluate": 4,
+    "crosspoint": 0,
 }  # fmt: skip
 
 

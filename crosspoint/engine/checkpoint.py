@@ -16,6 +16,7 @@ FORMAT = 1
 """Version of the layout of a checkpoint file."""
 
 _ENTRIES = ("config", "model", "optimiser", "schedule", "randomness", "step", "steps_per_epoch", "processes")
+_OPTIONAL = ("score",)
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -24,14 +25,16 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     Args:
         path: Where to write.
         state: Entries ``config`` (flattened), ``model``, ``optimiser``, ``schedule``, ``randomness`` (one per process),
-            ``step``, ``steps_per_epoch`` and ``processes``; tensors and plain Python values only.
+            ``step``, ``steps_per_epoch`` and ``processes``, and ``score`` where this is the best of several;
+            tensors and plain Python values only.
 
     Raises:
         OSError: If the file cannot be written.
     """
     with replacing(path, "a checkpoint") as file:
         try:
-            torch.save({"format": FORMAT, **{name: state[name] for name in _ENTRIES}}, file)
+            optional = {name: state[name] for name in _OPTIONAL if name in state}
+            torch.save({"format": FORMAT, **{name: state[name] for name in _ENTRIES}, **optional}, file)
         except RuntimeError as error:  # torch's archive writer covers the system's error with one of its own
             raise _system_error(error) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor
 
@@ -28,6 +28,7 @@ def train(
     report: Report,
     output: OutputConfig,
     world: World,
+    losses: Sequence[str] = ("loss", "intra", "cross"),
 ) -> None:
     """Runs all remaining steps.
 
@@ -36,7 +37,7 @@ def train(
 
     Args:
         batches: One for each remaining step.
-        step: Trains on a batch and returns (3,) losses: total, between clouds, between clouds and images.
+        step: Trains on a batch and returns its losses, the one that is minimised first.
         start_step: Steps already done.
         total_steps: Steps of the whole run.
         objects_per_step: Objects in a batch, over all processes.
@@ -45,6 +46,7 @@ def train(
         report: Takes the number of steps done and the values of the last one, every ``output.log_steps`` steps.
         output: How often to report and to save.
         world: The processes.
+        losses: Names of the losses that a step returns.
 
     Raises:
         Interrupted: After a signal, when the checkpoint is written.
@@ -57,21 +59,19 @@ def train(
     rate = learning_rate()
     with InterruptRequest() as interrupt:
         for batch in batches:
-            losses = step(batch)
+            outcome = step(batch)
             done += 1
             overdue = 0 < output.checkpoint_seconds <= time.monotonic() - saved_at
             due = overdue or done % output.checkpoint_steps == 0 or done == total_steps
             number, due_anywhere = largest([interrupt.number, int(due)], world)
             saving = bool(number or due_anywhere)
             if saving or done % output.log_steps == 0:
-                total, intra, cross = losses.tolist()
-                if not math.isfinite(total):
-                    raise FloatingPointError(f"the loss must stay finite, got {total} at step {done}")
+                named = dict(zip(losses, outcome.tolist(), strict=True))
+                if not math.isfinite(named[losses[0]]):
+                    raise FloatingPointError(f"the loss must stay finite, got {named[losses[0]]} at step {done}")
                 now = time.monotonic()
                 values = {
-                    "loss": total,
-                    "intra": intra,
-                    "cross": cross,
+                    **named,
                     "learning_rate": rate,
                     "objects_per_second": objects_per_step * (done - reported_step) / max(now - reported_at, 1e-9),
                 }

@@ -17,14 +17,15 @@ class TrainingProgress:
         console: Where to draw.
         total_steps: Steps of the whole run.
         start_step: Steps already done.
+        label: What is being trained.
     """
 
-    def __init__(self, console: Console, total_steps: int, start_step: int) -> None:
+    def __init__(self, console: Console, total_steps: int, start_step: int, label: str = "pre-training") -> None:
         self._console = console
         self._total = total_steps
         self._lines_done = start_step * _LINES // total_steps
         self._progress = Progress(
-            TextColumn("pre-training"),
+            TextColumn(label),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]}"),

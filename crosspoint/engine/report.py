@@ -1,4 +1,4 @@
-"""What a finished run says about itself."""
+"""What a run says about itself."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from crosspoint.config import Config
 from crosspoint.engine.atomic import replacing
 from crosspoint.engine.distributed import World
-from crosspoint.engine.probe import ProbeResult
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -44,16 +42,3 @@ def settings_table(config: Config, world: World) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
-
-
-def print_results(
-    console: Console, random_start: ProbeResult, pretrained: ProbeResult, *, dataset: str, test_clouds: int
-) -> None:
-    """Prints the linear probe of the pre-trained encoder beside that of the same encoder at random initialisation."""
-    table = Table(title=f"linear SVM on {test_clouds} held-out clouds of {dataset}")
-    table.add_column("encoder")
-    table.add_column("accuracy", justify="right")
-    table.add_column("C", justify="right")
-    for name, result in (("random initialisation", random_start), ("pre-trained", pretrained)):
-        table.add_row(name, f"{100 * result.accuracy:.1f} %", f"{result.c:g}")
-    console.print(table)

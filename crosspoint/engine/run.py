@@ -1,78 +1,48 @@
-"""A whole run: prepare, train, probe, draw, report."""
+"""Pre-training: prepare the folder, restore, train, keep checkpoints."""
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-import torch
 from rich.console import Console
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import Dataset
 
 from crosspoint.config import Config, flatten
-from crosspoint.data.sample import Sample
+from crosspoint.data.sample import Batch
 from crosspoint.engine.checkpoint import load_checkpoint, require_same_run, save_checkpoint
-from crosspoint.engine.distributed import World, join_world
+from crosspoint.engine.distributed import World
 from crosspoint.engine.loading import load_batches
-from crosspoint.engine.log import LOG_NAME, RunLog, read_log
+from crosspoint.engine.log import RunLog
 from crosspoint.engine.loop import train
-from crosspoint.engine.plots import draw_run
-from crosspoint.engine.probe import Features, extract_features, linear_probe
 from crosspoint.engine.progress import TrainingProgress
-from crosspoint.engine.report import print_results, settings_table, write_json
+from crosspoint.engine.report import write_json
 from crosspoint.engine.sampler import ResumableBatchSampler
-from crosspoint.engine.sources import CloudDataset, axis_shift, pretraining_dataset, probe_datasets
-from crosspoint.engine.state import TrainingState, initial_model, initial_state
+from crosspoint.engine.sources import CloudDataset, pretraining_dataset
+from crosspoint.engine.state import TrainingState, initial_state
 from crosspoint.engine.step import TrainingStep
 from crosspoint.models.crosspoint import CrossPoint, Projections
-from crosspoint.models.dgcnn import DGCNN
 
 CHECKPOINT_NAME = "checkpoint.pt"
-FIGURE_NAME = "figure.png"
-RESULTS_NAME = "results.json"
+BEST_NAME = "best.pt"
 SETTINGS_NAME = "config.json"
 
+Score = Callable[[CrossPoint], float]
 
-def run(config: Config, console: Console) -> None:
-    """Pre-trains and reports; everything it leaves behind lies in ``config.output.directory``.
 
-    Args:
-        config: The settings.
-        console: Where to talk to the user; only the main process does.
+def prepare_directory(directory: Path, *, resume: bool) -> None:
+    """Makes sure that a run can write its folder and neither overwrites a run nor resumes nothing.
 
     Raises:
-        Interrupted: After a signal, when the checkpoint is written.
-        ValueError, OSError: If settings, data, the folder or a checkpoint are not usable.
-        FloatingPointError: If the loss does not stay finite.
+        FileExistsError: If there is a run and it is not to be resumed.
+        FileNotFoundError: If there is none to resume.
+        OSError: If the folder is not writable.
     """
-    with join_world(config.device) as world:
-        if world.is_main:
-            _prepare_directory(config.output.directory, resume=config.resume)
-        # Before training: missing files should not come to light hours later.
-        probe = probe_datasets(config) if world.is_main else None
-        model = _pretrain(config, console if world.is_main else Console(quiet=True), world)
-    if not world.is_main:
-        return
-    # The other processes are done; the probe is one process's work.
-    console.print(settings_table(config, world))
-    if probe is None:
-        draw_run(*_figure(config), None, (), method=config.output.embedding, title="")
-    else:
-        _report(config, console, world, model, *probe)
-    console.print(f"checkpoint, log, figure and results: {config.output.directory}")
-
-
-def _figure(config: Config) -> tuple[Path, list[dict[str, float]]]:
-    directory = config.output.directory
-    return directory / FIGURE_NAME, read_log(directory / LOG_NAME)
-
-
-def _prepare_directory(directory: Path, *, resume: bool) -> None:
     if (directory / CHECKPOINT_NAME).exists() and not resume:
         raise FileExistsError(
             f"output.directory must not hold a run unless --resume continues it, got {directory} with a checkpoint"
@@ -87,7 +57,24 @@ def _prepare_directory(directory: Path, *, resume: bool) -> None:
         raise OSError(f"output.directory must be a writable folder, got {directory} ({error.strerror})") from error
 
 
-def _pretrain(config: Config, console: Console, world: World) -> CrossPoint:
+def pretrain(config: Config, console: Console, world: World, score: Score | None = None) -> CrossPoint:
+    """Pre-trains; checkpoints, settings and logs go to ``config.output.directory``.
+
+    Args:
+        config: The settings.
+        console: Where to talk to the user.
+        world: The processes; all of them call this.
+        score: How good a network is, by anything but test data; every ``config.probe.select_epochs`` epochs the main
+            process asks, and the best network so far is kept in ``best.pt``. None keeps the last one only.
+
+    Returns:
+        The network after the last step.
+
+    Raises:
+        Interrupted: After a signal, when the checkpoint is written.
+        ValueError, OSError: If settings, data, the folder or a checkpoint are not usable.
+        FloatingPointError: If the loss does not stay finite.
+    """
     directory, settings = config.output.directory, config.optimisation
     dataset = pretraining_dataset(config)
     plan = ResumableBatchSampler(len(dataset), settings.batch_size, settings.epochs, config.seed)
@@ -98,13 +85,23 @@ def _pretrain(config: Config, console: Console, world: World) -> CrossPoint:
         require_same_run(path, checkpoint, flat, steps_per_epoch=plan.steps_per_epoch, processes=world.size)
         state.restore(checkpoint, world)
 
+    def capture() -> dict[str, Any]:
+        extent = {"steps_per_epoch": plan.steps_per_epoch, "processes": world.size}
+        return {**state.capture(world), "config": flat, **extent}
+
     def save() -> None:
-        captured = state.capture(world)
+        captured = capture()
         if world.is_main:
-            save_checkpoint(
-                path,
-                {**captured, "config": flat, "steps_per_epoch": plan.steps_per_epoch, "processes": world.size},
-            )
+            save_checkpoint(path, captured)
+
+    best = _best_score(directory / BEST_NAME, state.step) if config.resume else -math.inf
+
+    def keep_best() -> None:
+        nonlocal best
+        captured = capture()
+        if world.is_main and score is not None and (reached := score(state.model)) > best:
+            best = reached
+            save_checkpoint(directory / BEST_NAME, {**captured, "score": reached})
 
     if not config.resume:
         save()  # at once: an unwritable folder or a full disk shows now, and --resume works from here on
@@ -114,8 +111,16 @@ def _pretrain(config: Config, console: Console, world: World) -> CrossPoint:
         f"pre-training on {len(dataset)} objects, {plan.total_steps - state.step} of {plan.total_steps} steps to go"
     )
     if state.step < plan.total_steps:
-        _train(config, console, world, state, dataset, save)
+        _train(config, console, world, state, dataset, save, keep_best)
     return state.model
+
+
+def _best_score(path: Path, step: int) -> float:
+    """Score of the best network up to a step; one of a later step will be reached again."""
+    if not path.exists():
+        return -math.inf
+    checkpoint = load_checkpoint(path)
+    return float(checkpoint["score"]) if checkpoint["step"] <= step else -math.inf
 
 
 def _train(
@@ -125,6 +130,7 @@ def _train(
     state: TrainingState,
     dataset: CloudDataset,
     save: Callable[[], None],
+    keep_best: Callable[[], None],
 ) -> None:
     settings, start_step = config.optimisation, state.step
     sampler = ResumableBatchSampler(
@@ -140,6 +146,16 @@ def _train(
     network: Callable[[Tensor, Tensor, Tensor], Projections] = state.model
     if world.size > 1:
         network = DistributedDataParallel(state.model, [world.device] if world.device.type == "cuda" else None)
+    train_on = TrainingStep(state, network, config, world, dataset.up_axis)
+
+    every = 0 if config.probe.dataset == "none" else config.probe.select_epochs * sampler.steps_per_epoch
+
+    def step(batch: Batch) -> Tensor:
+        losses = train_on(batch)
+        if every and state.step % every == 0:
+            keep_best()
+        return losses
+
     log = RunLog(config.output.directory, start_step, tensorboard=config.output.tensorboard) if world.is_main else None
     progress = TrainingProgress(console, sampler.total_steps, start_step)
 
@@ -152,7 +168,7 @@ def _train(
         with progress, closing(batches):
             train(
                 batches,
-                TrainingStep(state, network, config, world, dataset.up_axis),
+                step,
                 start_step=start_step,
                 total_steps=sampler.total_steps,
                 objects_per_step=settings.batch_size,
@@ -165,41 +181,3 @@ def _train(
     finally:
         if log is not None:
             log.close()
-
-
-def _report(
-    config: Config, console: Console, world: World, model: CrossPoint, train_split: CloudDataset, test: CloudDataset
-) -> None:
-    """Probes the trained encoder and the same encoder at random initialisation; draws and prints."""
-
-    def features(encoder: DGCNN, split: CloudDataset) -> Features:
-        shift = axis_shift(split.up_axis, config.data.up_axis)
-        return extract_features(encoder, cast(Dataset[Sample], split), world.device, axis_shift=shift)
-
-    untrained = initial_model(config).cloud_encoder.to(world.device)
-    with console.status("linear probe"):
-        held_out = features(model.cloud_encoder, test)
-        results = {
-            "random": linear_probe(features(untrained, train_split), features(untrained, test), config.probe.c),
-            "pretrained": linear_probe(features(model.cloud_encoder, train_split), held_out, config.probe.c),
-        }
-    draw_run(
-        *_figure(config),
-        held_out,
-        test.class_names,
-        method=config.output.embedding,
-        title=f"held-out {config.probe.dataset}, SVM {100 * results['pretrained'].accuracy:.1f} %",
-    )
-    write_json(
-        config.output.directory / RESULTS_NAME,
-        {
-            "probe": config.probe.dataset,
-            "test_clouds": len(test),
-            **{name: {"accuracy": result.accuracy, "c": result.c} for name, result in results.items()},
-            "torch": torch.__version__,
-            "config": flatten(config),
-        },
-    )
-    print_results(
-        console, results["random"], results["pretrained"], dataset=config.probe.dataset, test_clouds=len(test)
-    )

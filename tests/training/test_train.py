@@ -93,6 +93,7 @@ def test_a_whole_run_on_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for words in ("objects/s", "random initialisation", "pre-trained", "DGCNN, k 4", "held-out clouds of shapes"):
         assert words in printed.out
     assert {path.name for path in directory.iterdir()} == {
+        "best.pt",
         "checkpoint.pt",
         "config.json",
         "figure.png",

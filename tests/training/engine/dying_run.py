@@ -8,6 +8,7 @@ With several processes only the last one sends itself the signal.
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,6 +43,8 @@ def strike_within_saves(strike: Any) -> None:
     original = torch.save
 
     def save(content: Any, file: Any) -> None:
+        if not Path(file.name).name.startswith(".checkpoint"):  # the best network so far
+            return original(content, file)
         whole = io.BytesIO()
         original(content, whole)
         half = len(whole.getvalue()) // 2

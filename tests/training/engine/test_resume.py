@@ -10,7 +10,8 @@ import torch
 
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.log import LOG_NAME, read_log
-from crosspoint.engine.run import CHECKPOINT_NAME, RESULTS_NAME
+from crosspoint.engine.run import BEST_NAME, CHECKPOINT_NAME
+from crosspoint.evaluation.pretraining import RESULTS_NAME
 
 
 def same(first: Any, second: Any) -> bool:
@@ -64,6 +65,9 @@ def test_resumed_weights_are_bit_identical(
     ours, theirs = (load_checkpoint(folder / CHECKPOINT_NAME) for folder in (directory, undisturbed))
     for part in ("model", "optimiser", "schedule", "step"):
         assert same(ours[part], theirs[part]), part
+    best, other = (load_checkpoint(folder / BEST_NAME) for folder in (directory, undisturbed))
+    for part in ("model", "step", "score"):
+        assert same(best[part], other[part]), part
     assert same(ours["randomness"][0]["augmentation"], theirs["randomness"][0]["augmentation"])
     assert losses(directory) == losses(undisturbed)
     results = [json.loads((folder / RESULTS_NAME).read_text()) for folder in (directory, undisturbed)]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosspoint.engine.plots import draw_run, embed
-from crosspoint.engine.probe import Features
+from crosspoint.evaluation.features import Features
+from crosspoint.evaluation.plots import draw_run, embed
 
 RECORDS = [{"step": step, "loss": 3.0 / step, "intra": 1.0 / step, "cross": 2.0 / step} for step in range(1, 30)]
 

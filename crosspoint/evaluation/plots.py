@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from crosspoint.engine.atomic import replacing
-from crosspoint.engine.probe import Features
+from crosspoint.evaluation.features import Features
 
 _CURVES = (("loss", "total"), ("intra", "between clouds"), ("cross", "cloud to image"))
 _SMOOTHED_SPAN = 0.02  # of the run: width of the running mean drawn over the raw curve
@@ -64,14 +64,15 @@ def draw_run(
     """
     figure = Figure(figsize=(7 if features is None else 16, 6), layout="constrained")
     panels: list[Axes] = list(figure.subplots(1, 1 if features is None else 2, squeeze=False)[0])
-    _draw_losses(panels[0], records)
+    draw_losses(panels[0], records)
     if features is not None:
-        _draw_features(panels[1], features, class_names, method, title)
+        draw_features(panels[1], features, class_names, method, title)
     with replacing(path, "the figure") as file:
         figure.savefig(file, format="png", dpi=110)
 
 
-def _draw_losses(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+def draw_losses(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
+    """Draws the loss curves of a run's log, raw and smoothed."""
     steps = np.array([record["step"] for record in records])
     span = max(1, round(_SMOOTHED_SPAN * len(steps)))
     for number, (name, label) in enumerate(_CURVES):
@@ -86,9 +87,10 @@ def _draw_losses(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
         axes.legend()
 
 
-def _draw_features(
+def draw_features(
     axes: Axes, features: Features, class_names: Sequence[str], method: Literal["pca", "tsne"], title: str
 ) -> None:
+    """Draws features in two dimensions, coloured by class."""
     shown = np.sort(np.random.default_rng(0).permutation(len(features.labels))[:_MOST_POINTS])
     positions, labels = embed(features.values[shown], method), features.labels[shown]
     colours = colormaps["tab20"]

@@ -5,7 +5,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from crosspoint.data.sample import Sample
-from crosspoint.engine.probe import Features, extract_features, linear_probe
+from crosspoint.evaluation.features import Features, extract_features
+from crosspoint.evaluation.svm import linear_probe
 
 
 class Blobs(Dataset[Sample]):
@@ -82,7 +83,7 @@ def test_is_deterministic() -> None:
 
 
 def test_many_clouds_choose_c_on_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crosspoint.engine.probe._MOST_FOR_CHOICE", 20)
+    monkeypatch.setattr("crosspoint.evaluation.svm.MOST_FOR_CHOICE", 20)
     assert linear_probe(features(80, 1, noise=0.05), features(40, 2, noise=0.05), [0.1, 1.0]).accuracy == 1.0
 
 

@@ -1,0 +1,76 @@
+"""``python -m crosspoint.evaluate TASK [OPTIONS]``: what a pre-trained encoder is worth downstream."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from crosspoint.evaluation.config import FewShot, Finetune, Linear, PartSeg, Retrieval, Robustness
+
+_PROGRAM = "python -m crosspoint.evaluate"
+_USER_ERROR = 2
+_SIGNAL_BASE = 128  # the shell's convention for "ended by a signal"
+
+Task = (
+    Annotated[Linear, tyro.conf.subcommand("linear")]
+    | Annotated[FewShot, tyro.conf.subcommand("few-shot")]
+    | Annotated[Finetune, tyro.conf.subcommand("finetune")]
+    | Annotated[PartSeg, tyro.conf.subcommand("part-seg")]
+    | Annotated[Retrieval, tyro.conf.subcommand("retrieval")]
+    | Annotated[Robustness, tyro.conf.subcommand("robustness")]
+)
+_MODULES: dict[type, str] = {
+    Linear: "linear",
+    FewShot: "few_shot",
+    Finetune: "finetune",
+    PartSeg: "part_segmentation",
+    Retrieval: "retrieval",
+    Robustness: "robustness",
+}
+
+
+def parse(arguments: Sequence[str]) -> Task:
+    """Settings of a task from a command line; prints help or a parse error and exits where that is due."""
+    return tyro.cli(
+        Task,
+        args=arguments,
+        prog=_PROGRAM,
+        description="Evaluates an encoder beside the same encoder with random weights; results go to the run's folder.",
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code: 0, 2 after a user's error, 128 + n after signal n."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join([*_PROGRAM.split(), *arguments])
+    task = parse(arguments)
+    # Not before: --help should not wait for torch.
+    from rich.console import Console
+
+    from crosspoint.engine.interrupt import Interrupted
+
+    module = importlib.import_module(f"crosspoint.evaluation.{_MODULES[type(task)]}")
+    try:
+        module.evaluate(task, Console())
+    except Interrupted as stop:
+        print(f"{stop}; continue with: {command}", flush=True)
+        return _SIGNAL_BASE + stop.number
+    except KeyboardInterrupt:
+        print(f"interrupted; start again with: {command}", flush=True)
+        return _SIGNAL_BASE + signal.SIGINT
+    except (ValueError, OSError, FloatingPointError) as error:
+        if task.traceback:
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return _USER_ERROR
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What a pre-trained encoder is worth: one protocol per file, each beside the same encoder with random weights."""

@@ -1,0 +1,117 @@
+"""The encoders that an evaluation compares: from a checkpoint, and the same one with random weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from crosspoint.config import ModelConfig
+from crosspoint.data.sample import UpAxis
+from crosspoint.engine.checkpoint import load_checkpoint
+from crosspoint.engine.randomness import seed_everything
+from crosspoint.engine.run import BEST_NAME, CHECKPOINT_NAME
+from crosspoint.evaluation.config import Evaluation
+from crosspoint.models.crosspoint import CrossPoint
+
+_Y_UP: UpAxis = "y"  # of the official data, and where nothing else is known
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An encoder and what must be known to use it rightly."""
+
+    key: str
+    """Its name in results: ``random``, ``last``, ``best`` or ``official``."""
+    label: str
+    """Its name in tables and figures."""
+    encoder: nn.Module
+    """Maps (B, N, 3) clouds to (B, C) features; on the CPU."""
+    up_axis: UpAxis
+    """Vertical axis of the clouds that it was trained on."""
+    network: CrossPoint | None = None
+    """The whole network, where its image encoder and its projection heads are there too."""
+    pretraining: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Flattened settings of the pre-training, where there was one."""
+
+
+def contenders(task: Evaluation, *, both: bool = False) -> list[Contender]:
+    """The encoders to compare, random weights first.
+
+    Args:
+        task: Names the checkpoint, or the encoder where there is none.
+        both: Whether to compare the best network of a run's folder as well as the last, where they differ.
+
+    Returns:
+        Encoders of one architecture. Random weights of a run are those that its pre-training started from.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If it is damaged or not of a known kind.
+    """
+    if task.checkpoint is None:
+        return [_random(task.model, task.seed, _Y_UP, {})]
+    if task.checkpoint.is_dir():
+        files = {"last": task.checkpoint / CHECKPOINT_NAME, "best": task.checkpoint / BEST_NAME}
+        if not both:
+            files = {task.weights: files[task.weights]}
+        elif not files["best"].exists():
+            del files["best"]
+        states = {key: load_checkpoint(file) for key, file in files.items()}
+        if len(states) == 2 and states["last"]["step"] == states["best"]["step"]:
+            del states["best"]  # one and the same
+    else:
+        states = {"last": load_checkpoint(task.checkpoint)}
+    first = next(iter(states.values()))["config"]
+    model = model_config(first, task.checkpoint)
+    random = _random(model, int(first["seed"]), cast(UpAxis, first["data.up_axis"]), first)
+    return [random, *(_loaded(key, state, model) for key, state in states.items())]
+
+
+def model_config(flat: Mapping[str, Any], source: Path) -> ModelConfig:
+    """The model settings within the flattened settings of a run.
+
+    Settings that did not exist when the run was made have their defaults.
+
+    Raises:
+        ValueError: If there is a setting that this version does not know.
+    """
+    given: dict[str, Any] = {
+        name.removeprefix("model."): value for name, value in flat.items() if name.startswith("model.")
+    }
+    known = {entry.name for entry in dataclasses.fields(ModelConfig)}
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise ValueError(f"{source} must have model settings of this version, got unknown {', '.join(unknown)}")
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return ModelConfig(**values)
+
+
+def _random(model: ModelConfig, seed: int, up_axis: UpAxis, pretraining: Mapping[str, Any]) -> Contender:
+    seed_everything(seed)  # as a pre-training does before it makes its network
+    network = CrossPoint(model)
+    return Contender("random", "random weights", network.cloud_encoder, up_axis, network, pretraining)
+
+
+def _loaded(key: str, state: Mapping[str, Any], model: ModelConfig) -> Contender:
+    network = CrossPoint(model)
+    network.load_state_dict(state["model"])
+    flat = state["config"]
+    label = f"pre-trained, {key} (step {state['step']})"
+    return Contender(key, label, network.cloud_encoder, cast(UpAxis, flat["data.up_axis"]), network, flat)
+
+
+def evaluation_device(task: Evaluation) -> torch.device:
+    """Where a task computes.
+
+    Raises:
+        ValueError: If it wants a GPU and there is none.
+    """
+    if task.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be cpu or auto where torch finds no GPU, got cuda")
+    return torch.device("cuda" if task.device != "cpu" and torch.cuda.is_available() else "cpu")
