@@ -44,7 +44,8 @@ def strike_within_saves(strike: Any) -> None:
 
     def save(content: Any, file: Any) -> None:
         if not Path(file.name).name.startswith(".checkpoint"):  # the best network so far
-            return original(content, file)
+            original(content, file)
+            return
         whole = io.BytesIO()
         original(content, whole)
         half = len(whole.getvalue()) // 2
