@@ -30,7 +30,7 @@ from crosspoint.engine.sources import CloudDataset, axis_shift, pretraining_data
 from crosspoint.engine.state import TrainingState, initial_model, initial_state
 from crosspoint.engine.step import TrainingStep
 from crosspoint.models.crosspoint import CrossPoint, Projections
-from crosspoint.models.dgcnn import DGCNN
+from crosspoint.models.encoder import CloudEncoder
 
 CHECKPOINT_NAME = "checkpoint.pt"
 FIGURE_NAME = "figure.png"
@@ -172,7 +172,7 @@ def _report(
 ) -> None:
     """Probes the trained encoder and the same encoder at random initialisation; draws and prints."""
 
-    def features(encoder: DGCNN, split: CloudDataset) -> Features:
+    def features(encoder: CloudEncoder, split: CloudDataset) -> Features:
         shift = axis_shift(split.up_axis, config.data.up_axis)
         return extract_features(encoder, cast(Dataset[Sample], split), world.device, axis_shift=shift)
 

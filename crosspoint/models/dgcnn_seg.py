@@ -18,8 +18,8 @@ _WIDTH = 64  # of each of the three stages
 class DGCNNSeg(CloudEncoder):
     """DGCNN for segmentation without its head: T-Net, two two-layer EdgeConvs, one EdgeConv, and a pooled embedding.
 
-    Source: Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", ACM TOG 2019, segmentation branch of figure 3,
-    as CrossPoint pre-trains it for part segmentation.
+    Source: Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", ACM TOG 2019, segmentation branch of
+    figure 3, as CrossPoint pre-trains it for part segmentation.
 
     Args:
         k: Neighbours per point, itself included; where a cloud has fewer points, all of them.

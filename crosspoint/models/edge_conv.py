@@ -12,9 +12,9 @@ import pointkernels
 class TwoLayerEdgeConv(nn.Module):
     """EdgeConv whose edge function is a perceptron of two layers, each linear, BatchNorm and LeakyReLU; then maximum.
 
-    Takes the place of two `Conv2d` of kernel size 1 with BatchNorm2d and LeakyReLU on the edge features [x_j - x_i, x_i],
-    and of the maximum over the neighbours. BatchNorm counts every edge as one sample. The first linear map is applied to
-    the points, of which there are k times fewer than edges, and its results are added along the edges.
+    Takes the place of two `Conv2d` of kernel size 1 with BatchNorm2d and LeakyReLU on the edge features
+    [x_j - x_i, x_i], and of the maximum over the neighbours. BatchNorm counts every edge as one sample. The first
+    linear map is applied to the points, of which there are k times fewer than edges; its results meet on the edges.
 
     Source: Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", ACM TOG 2019, segmentation branch.
 
@@ -57,7 +57,7 @@ class TwoLayerEdgeConv(nn.Module):
 
     def _first_on_edges(self, features: Tensor, neighbors: Tensor) -> Tensor:
         """(B, N, K, hidden): U (x_j - x_i) + V x_i with [U, V] the first layer's weight."""
-        of_difference, of_centre = self.first.weight.split(self.in_channels, dim=1)
+        of_difference, of_centre = self.first.weight.chunk(2, dim=1)
         # The difference does not see a common shift; taking it off first keeps the precision of clouds far away.
         nearby = features - features.detach().mean(dim=1, keepdim=True)
         mapped = functional.linear(nearby, of_difference)

@@ -36,7 +36,7 @@ class PointwiseLayer(nn.Module):
         if cloud is None:
             mapped = self.linear(features)
         else:
-            of_cloud, of_point = self.linear.weight.split([cloud.shape[1], features.shape[-1]], dim=1)
+            of_cloud, of_point = self.linear.weight[:, : cloud.shape[1]], self.linear.weight[:, cloud.shape[1] :]
             shared = functional.linear(cloud, of_cloud, self.linear.bias)
             mapped = functional.linear(features, of_point) + shared.unsqueeze(1)
         normed = self.norm(mapped.flatten(0, -2)).view_as(mapped)

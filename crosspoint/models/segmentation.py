@@ -89,8 +89,8 @@ class PartSegmenter(nn.Module):
 class SemanticSegmenter(nn.Module):
     """Names what each point of a scene belongs to.
 
-    Source: Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", ACM TOG 2019, section 5.5; the sizes are those
-    of dgcnn.pytorch on S3DIS.
+    Source: Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", ACM TOG 2019, section 5.5; the sizes are
+    those of dgcnn.pytorch on S3DIS.
 
     Args:
         classes: Number of classes.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -61,7 +63,7 @@ class PointTransformNet(nn.Module):
         super().__init__()
         sizes = (channels, 64, 128, _POOLED)
         self.layers = nn.Sequential(
-            *(PointwiseLayer(a, b, bias=True, negative_slope=0.0) for a, b in zip(sizes, sizes[1:], strict=False))
+            *(PointwiseLayer(a, b, bias=True, negative_slope=0.0) for a, b in itertools.pairwise(sizes))
         )
         self.regression = _MatrixRegression(channels, bias=True, negative_slope=0.0)
 
