@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-Dataset = Literal["shapes", "shapenet_render", "modelnet40"]
-ProbeDataset = Literal["shapes", "modelnet40", "none"]
+Dataset = Literal["shapes", "shapenet_render", "modelnet40", "modelnet10", "scanobjectnn", "shapenet_part", "folder"]
+ProbeDataset = Literal["shapes", "modelnet40", "modelnet10", "scanobjectnn", "shapenet_part", "folder", "none"]
+ScanObjectNNVariant = Literal["obj_bg", "obj_only", "pb_t50_rs"]
 Device = Literal["auto", "cpu", "cuda"]
+Encoder = Literal["dgcnn", "dgcnn_seg", "pointnet"]
 Axis = Literal["x", "y", "z"]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]  # on the command line: --name alone, without a --no-name
 
@@ -53,9 +55,13 @@ class DataConfig:
     """The objects to pre-train on."""
 
     dataset: Dataset = "shapes"
-    """shapes: procedural, needs no files. shapenet_render: clouds with images. modelnet40: clouds, views rendered."""
+    """shapes: procedural, needs no files. folder: your own clouds. Where there are no images, views are rendered."""
     root: Path | None = None
-    """Folder of the dataset; required for shapenet_render (holds ShapeNet/ and ShapeNetRendering/) and modelnet40."""
+    """Folder of the dataset; required for all but shapes. `python -m crosspoint.data check FOLDER` tells what it is."""
+    images: Path | None = None
+    """Folder of images beside that of the clouds, with the same sub-folders and names (folder only)."""
+    variant: ScanObjectNNVariant = "obj_bg"
+    """Which variant of scanobjectnn: with background, objects alone, or the hardest."""
     up_axis: Axis = "y"
     """Vertical axis of the dataset's clouds; augmentations turn objects about it and views show it upright."""
     per_class: int = 150
@@ -68,6 +74,8 @@ class DataConfig:
     """What a view shows where it is rendered on the fly."""
     workers: int = 0
     """Processes that load data beside the training process; 0 loads in the training process. Never changes results."""
+    cache_megabytes: float = 512
+    """What each process that loads data keeps of the files in memory, at most."""
 
     def __post_init__(self) -> None:
         _require_source("data", self.dataset, self.root, self.up_axis)
@@ -75,18 +83,25 @@ class DataConfig:
         _require_at_least("data.num_points", self.num_points, 2)
         _require_at_least("data.image_size", self.image_size, 32)
         _require_at_least("data.workers", self.workers, 0)
+        _require_non_negative("data.cache_megabytes", self.cache_megabytes)
+        if self.images is not None and self.dataset != "folder":
+            raise ValueError(f"data.images must be left out unless data.dataset=folder, got {self.images}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The encoders and their projection heads."""
 
+    encoder: Encoder = "dgcnn"
+    """Network on clouds. dgcnn_seg is DGCNN for segmentation, to be fine-tuned on parts."""
     k: int = 15
-    """Neighbours of a point (itself included) in the graph of each EdgeConv layer."""
+    """Neighbours of a point (itself included) in the graph of each EdgeConv layer (dgcnn and dgcnn_seg)."""
     widths: tuple[int, ...] = (64, 64, 128, 256)
-    """Output channels of the EdgeConv layers."""
+    """Output channels of the EdgeConv layers (dgcnn only)."""
     embedding: int = 512
-    """Channels per point before pooling; a cloud's feature has twice as many (maximum and mean)."""
+    """Channels per point before pooling, and of a cloud's feature; dgcnn's has twice as many (maximum and mean)."""
+    t_net: bool = False
+    """Whether pointnet has its T-Nets, which turn points and features by matrices predicted from the cloud."""
     cloud_hidden: int = 1024
     """Hidden units of the projection head on clouds."""
     image_hidden: int = 512
@@ -102,6 +117,11 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _require_at_least("model.k", self.k, 1)
+        _require(
+            self.encoder == "pointnet" or not self.t_net,
+            "model.t_net must be left out unless model.encoder=pointnet (dgcnn_seg always has one)",
+            f"model.encoder={self.encoder}",
+        )
         _require(len(self.widths) > 0, "model.widths must name at least one layer", self.widths)
         for width in self.widths:
             _require_at_least("every entry of model.widths", width, 1)
@@ -151,7 +171,9 @@ class ProbeConfig:
     dataset: ProbeDataset = "shapes"
     """Labelled clouds to probe on; none leaves the probe and the figure of features out."""
     root: Path | None = None
-    """Folder of the dataset; required for modelnet40."""
+    """Folder of the dataset; required for all but shapes. A folder must hold train and test as sub-folders."""
+    variant: ScanObjectNNVariant = "obj_bg"
+    """Which variant of scanobjectnn: with background, objects alone, or the hardest."""
     up_axis: Axis = "y"
     """Vertical axis of the dataset's clouds; they are turned to stand as those of the pre-training do."""
     per_class: int = 32
@@ -223,7 +245,7 @@ class Config:
         _require(0 <= self.seed < 2**32, "seed must be at least 0 and below 2**32", self.seed)
         for name, num_points in (("data", self.data.num_points), ("probe", self.probe.num_points)):
             used = name == "data" or self.probe.dataset != "none"
-            if used and self.model.k > num_points:
+            if used and self.model.encoder != "pointnet" and self.model.k > num_points:
                 raise ValueError(
                     f"model.k must be at most {name}.num_points, got model.k={self.model.k} and "
                     f"{name}.num_points={num_points}"
@@ -232,7 +254,17 @@ class Config:
 
 # What may differ between a checkpoint and the run that continues it: it changes where things lie and what is
 # reported, never the weights.
-_FREE_ON_RESUME = ("data.root", "data.workers", "probe.", "output.", "device", "resume", "traceback")
+_FREE_ON_RESUME = (
+    "data.root",
+    "data.images",
+    "data.workers",
+    "data.cache_megabytes",
+    "probe.",
+    "output.",
+    "device",
+    "resume",
+    "traceback",
+)
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -253,12 +285,20 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Names of the settings that decide the weights and differ between two flattened configurations."""
+    """Names of the settings that decide the weights and differ between two flattened configurations.
+
+    A setting that one of them lacks, as older checkpoints do, counts as its default.
+    """
+    defaults = flatten(Config())
     absent = object()
+
+    def value(settings: Mapping[str, Any], name: str) -> Any:
+        return settings[name] if name in settings else defaults.get(name, absent)
+
     return [
         name
         for name in sorted(ours.keys() | theirs.keys())
-        if not name.startswith(_FREE_ON_RESUME) and ours.get(name, absent) != theirs.get(name, absent)
+        if not name.startswith(_FREE_ON_RESUME) and value(ours, name) != value(theirs, name)
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from crosspoint.config import Config
+from crosspoint.config import Config, ModelConfig
 from crosspoint.engine.atomic import replacing
 from crosspoint.engine.distributed import World
 
@@ -30,8 +30,7 @@ def settings_table(config: Config, world: World) -> Table:
     table = Table(title="settings", show_header=False)
     rows = {
         "data": f"{data.dataset}, {data.num_points} points, views of {data.image_size} pixels",
-        "cloud encoder": f"DGCNN, k {model.k}, widths {'-'.join(map(str, model.widths))}, "
-        f"{2 * model.embedding} features",
+        "cloud encoder": _cloud_encoder(model),
         "image encoder": model.resnet_weights
         or f"ResNet-{model.resnet}, stem width {model.resnet_width}, random start",
         "optimisation": f"{optimisation.epochs} epochs, batch {optimisation.batch_size}, Adam "
@@ -42,3 +41,11 @@ def settings_table(config: Config, world: World) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _cloud_encoder(model: ModelConfig) -> str:
+    if model.encoder == "pointnet":
+        return f"PointNet {'with' if model.t_net else 'without'} T-Nets, {model.embedding} features"
+    if model.encoder == "dgcnn_seg":
+        return f"DGCNN for segmentation, k {model.k}, {model.embedding} features"
+    return f"DGCNN, k {model.k}, widths {'-'.join(map(str, model.widths))}, {2 * model.embedding} features"

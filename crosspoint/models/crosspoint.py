@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crosspoint.config import ModelConfig
-from crosspoint.models.dgcnn import DGCNN
+from crosspoint.models.build import build_cloud_encoder
 from crosspoint.models.heads import ProjectionHead
 from crosspoint.models.image import ImageEncoder
 
@@ -22,7 +22,7 @@ class Projections(NamedTuple):
 
 
 class CrossPoint(nn.Module):
-    """DGCNN on clouds, ResNet on images, and a projection head on each.
+    """An encoder of clouds (DGCNN or PointNet), ResNet on images, and a projection head on each.
 
     Source: Afham et al., CVPR 2022, figure 2.
 
@@ -35,7 +35,7 @@ class CrossPoint(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.cloud_encoder = DGCNN(k=config.k, widths=config.widths, embedding=config.embedding)
+        self.cloud_encoder = build_cloud_encoder(config)
         self.cloud_head = ProjectionHead(self.cloud_encoder.out_channels, config.cloud_hidden, config.projection)
         self.image_encoder = ImageEncoder(depth=config.resnet, width=config.resnet_width, weights=config.resnet_weights)
         self.image_head = ProjectionHead(

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from crosspoint.models.encoder import CloudEncoder
 from pointkernels.nn import EdgeConv
 
 _NEGATIVE_SLOPE = 0.2  # of every LeakyReLU, as in the paper's code
 
 
-class DGCNN(nn.Module):
+class DGCNN(CloudEncoder):
     """Encoder of whole clouds: EdgeConv layers, each on the kNN graph of its own input, then global pooling.
 
     The outputs of all EdgeConv layers are concatenated per point, mapped to ``embedding`` channels
@@ -64,8 +65,7 @@ class DGCNN(nn.Module):
         Raises:
             ValueError: If the points have another shape.
         """
-        if points.dim() != 3 or points.shape[2] != self.in_channels:
-            raise ValueError(f"points must be (B, N, {self.in_channels}), got {tuple(points.shape)}")
+        self.check_points(points)
         features, outputs = points, []
         for layer in self.layers:
             features = layer(features)

@@ -54,7 +54,7 @@ class Shapes(Dataset[Sample]):
     Attributes:
         class_names: names of the classes, indexed by label.
         part_names: names of all parts, "<class> <part>", indexed by the part ids of the items.
-        class_parts: for each label, the part ids that its objects may have.
+        parts_of_class: for each label, the part ids that its objects may have.
         up_axis: "y".
 
     Items have points, normals, parts and label. An index (or (index, epoch)) always gives the same item.
@@ -62,7 +62,7 @@ class Shapes(Dataset[Sample]):
 
     class_names: tuple[str, ...] = tuple(shape.name for shape in CLASSES)
     part_names: tuple[str, ...] = tuple(f"{shape.name} {part}" for shape in CLASSES for part in shape.parts)
-    class_parts: tuple[tuple[int, ...], ...]
+    parts_of_class: tuple[tuple[int, ...], ...]
     up_axis: UpAxis = "y"
 
     def __init__(
@@ -87,7 +87,7 @@ class Shapes(Dataset[Sample]):
         self.pose = PoseVariation() if pose is None else pose
         first = np.cumsum([0, *(len(shape.parts) for shape in CLASSES)]).tolist()
         self._first_part: list[int] = first
-        self.class_parts = tuple(tuple(range(start, stop)) for start, stop in itertools.pairwise(first))
+        self.parts_of_class = tuple(tuple(range(start, stop)) for start, stop in itertools.pairwise(first))
 
     def __len__(self) -> int:
         return self.per_class * len(CLASSES)

@@ -28,8 +28,8 @@ def test_catalogue() -> None:
     assert len(set(dataset.class_names)) == len(dataset.class_names)
     assert len(set(dataset.part_names)) == len(dataset.part_names)
     assert len(dataset) == 3 * len(dataset.class_names)
-    assert list(itertools.chain(*dataset.class_parts)) == list(range(len(dataset.part_names)))
-    for name, parts in zip(dataset.class_names, dataset.class_parts, strict=True):
+    assert list(itertools.chain(*dataset.parts_of_class)) == list(range(len(dataset.part_names)))
+    for name, parts in zip(dataset.class_names, dataset.parts_of_class, strict=True):
         assert len(parts) >= 2
         assert all(dataset.part_names[part].startswith(f"{name} ") for part in parts)
 
@@ -51,10 +51,10 @@ def test_objects_of_a_class(label: int) -> None:
         assert torch.allclose(points.mean(dim=0), torch.zeros(3), atol=1e-5)
         assert points.norm(dim=1).max() == pytest.approx(1, abs=1e-5)
         assert torch.allclose(normals.norm(dim=1), torch.ones(256), atol=1e-5)
-        assert set(parts.tolist()) <= set(dataset.class_parts[label])
+        assert set(parts.tolist()) <= set(dataset.parts_of_class[label])
         seen |= set(parts.tolist())
         clouds.append(points)
-    assert seen == set(dataset.class_parts[label]), "every part of the class occurs in some object"
+    assert seen == set(dataset.parts_of_class[label]), "every part of the class occurs in some object"
     spread = torch.stack([_up_profile(cloud) for cloud in clouds]).std(dim=0).mean()
     assert spread > 0.02, "objects of a class differ"
 
