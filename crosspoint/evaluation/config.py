@@ -15,6 +15,7 @@ from crosspoint.config import (
     Device,
     Flag,
     ModelConfig,
+    ScanObjectNNVariant,
     _require,
     _require_at_least,
     _require_non_negative,
@@ -36,6 +37,8 @@ class ClassifiedData:
     """shapes: procedural, needs no files; the others are read from their HDF5 files."""
     root: Path | None = None
     """Folder of the dataset; required for all but shapes."""
+    variant: ScanObjectNNVariant = "obj_bg"
+    """Which variant of scanobjectnn: with background, objects alone, or the hardest."""
     up_axis: Axis = "y"
     """Vertical axis of the dataset's clouds; they are turned to stand as those of the pre-training did."""
     num_points: int = 1024
@@ -274,7 +277,7 @@ class Retrieval(Evaluation):
     """The objects."""
     k: tuple[int, ...] = (1, 5, 10)
     """Ranks that count as a hit."""
-    shown: int = 6
+    shown: int = 4
     """Queries in the picture, in each direction."""
 
     def __post_init__(self) -> None:

@@ -3,67 +3,111 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Subset
 
-from crosspoint.data.modelnet40 import ModelNet40
+from crosspoint.data.keys import ItemKey
+from crosspoint.data.modelnet40 import ModelNet10, ModelNet40
 from crosspoint.data.sample import Sample, UpAxis
+from crosspoint.data.scanobjectnn import ScanObjectNN
+from crosspoint.data.shapenet_part import ShapeNetPart
 from crosspoint.data.shapenet_render import ShapeNetRender
 from crosspoint.data.shapes import Shapes
 from crosspoint.engine.sources import CloudDataset
-from crosspoint.evaluation.config import ClassifiedData, PairedData
+from crosspoint.evaluation.config import ClassifiedData, PairedData, PartData
 
 _SHAPES_PER_CLASS = 32  # where the settings leave it open
 
 
-class Split:
-    """Some of the clouds of a dataset, with their labels known without reading them.
+class Chosen:
+    """Some of the clouds of a dataset, asked for like a dataset; item keys may be (index, epoch).
+
+    Args:
+        dataset: The clouds.
+        rows: (M,) which of them, in which order.
+        labels: (M,) their classes, known without reading them.
 
     Attributes:
-        clouds: The chosen clouds, in the dataset's order.
-        labels: (M,) their classes.
+        labels: As given.
         class_names: Names of all classes.
         up_axis: The clouds' vertical axis.
     """
 
-    def __init__(self, dataset: CloudDataset, labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> None:
-        self.clouds: Dataset[Sample] = Subset(cast(Dataset[Sample], dataset), cast(Sequence[int], chosen))
-        self.labels = labels[chosen]
-        self.class_names = tuple(dataset.class_names)
+    def __init__(self, dataset: CloudDataset, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+        self._dataset = dataset
+        self._rows = rows
+        self.labels = labels
+        self.class_names: Sequence[str] = tuple(dataset.class_names)
         self.up_axis: UpAxis = dataset.up_axis
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self._rows)
+
+    def __getitem__(self, key: ItemKey) -> Sample:
+        if isinstance(key, tuple):
+            return self._dataset[int(self._rows[key[0]]), key[1]]
+        return self._dataset[int(self._rows[key])]
+
+    @property
+    def clouds(self) -> Dataset[Sample]:
+        """The same, for those who want a torch dataset."""
+        return cast(Dataset[Sample], self)
+
+    def some(self, rows: NDArray[np.int64]) -> Chosen:
+        """Some of these clouds."""
+        return Chosen(self._dataset, self._rows[rows], self.labels[rows])
 
 
-def classified_splits(data: ClassifiedData) -> tuple[Split, Split]:
+class PartDataset(CloudDataset, Protocol):
+    """A dataset with a part label for every point."""
+
+    @property
+    def part_names(self) -> Sequence[str]:
+        """Names of all parts, indexed by part id."""
+
+    @property
+    def parts_of_class(self) -> Sequence[Sequence[int]]:
+        """For each class the ids of its parts."""
+
+
+def classified_splits(data: ClassifiedData, *, draw: bool = False) -> tuple[Chosen, Chosen]:
     """Training and test split of a dataset with classes.
 
     Where ``data.per_class`` leaves clouds out, which ones follows from ``data.seed`` alone, and fewer of them are part
     of more.
 
+    Args:
+        data: The settings.
+        draw: Whether the training clouds get new points in every epoch, where their files have more than are wanted.
+
     Raises:
         FileNotFoundError: If files are missing.
         ValueError: If they cannot be read.
     """
-    train, test = (_classified(data, split) for split in ("train", "test"))
-    return train, test
+    return _classified(data, "train", "random" if draw else "first"), _classified(data, "test", "first")
 
 
-def _classified(data: ClassifiedData, split: str) -> Split:
-    dataset: CloudDataset
+def _classified(data: ClassifiedData, split: Literal["train", "test"], subset: Literal["first", "random"]) -> Chosen:
     if data.dataset == "shapes":
         per_class = data.per_class or _SHAPES_PER_CLASS
-        dataset = Shapes(split, per_class=per_class, num_points=data.num_points, seed=data.seed)  # type: ignore[arg-type]
-        labels = np.arange(len(dataset)) % len(dataset.class_names)
-        return Split(dataset, labels, np.arange(len(dataset)))
+        shapes = Shapes(split, per_class=per_class, num_points=data.num_points, seed=data.seed)
+        rows = np.arange(len(shapes))
+        return Chosen(shapes, rows, rows % len(shapes.class_names))
     assert data.root is not None  # the configuration checks it
-    dataset = ModelNet40(data.root, split, data.num_points, data.seed, up_axis=data.up_axis)  # type: ignore[arg-type]
-    labels = np.array([int(dataset[index]["label"]) for index in range(len(dataset))])
-    return Split(dataset, labels, first_of_each_class(labels, data.per_class, data.seed))
+    dataset: ModelNet40 | ScanObjectNN
+    if data.dataset == "scanobjectnn":
+        dataset = ScanObjectNN(
+            data.root, split, data.num_points, data.seed, subset, variant=data.variant, up_axis=data.up_axis
+        )
+    else:
+        kind = ModelNet10 if data.dataset == "modelnet10" else ModelNet40
+        dataset = kind(data.root, split, data.num_points, data.seed, subset, up_axis=data.up_axis)
+    labels = np.asarray(dataset.labels, dtype=np.int64)
+    rows = first_of_each_class(labels, data.per_class, data.seed)
+    return Chosen(dataset, rows, labels[rows])
 
 
 def first_of_each_class(labels: NDArray[np.int64], count: int | None, seed: int) -> NDArray[np.int64]:
@@ -78,8 +122,37 @@ def first_of_each_class(labels: NDArray[np.int64], count: int | None, seed: int)
     return np.sort(np.concatenate(chosen))
 
 
-def paired_objects(data: PairedData, num_points: int, image_size: int) -> tuple[CloudDataset, NDArray[np.int64]]:
-    """Objects for retrieval, and which of them make the gallery.
+def share_of_each_class(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Rows of a share of each class's clouds, at least one each, in order; a smaller share is part of a larger."""
+    rng = np.random.default_rng([seed, 4])
+    chosen = []
+    for label in np.unique(labels):
+        order = rng.permutation(np.flatnonzero(labels == label))
+        chosen.append(order[: max(1, round(share * len(order)))])
+    return np.sort(np.concatenate(chosen))
+
+
+def part_splits(data: PartData) -> tuple[PartDataset, PartDataset]:
+    """What to train on (with the validation clouds, as the official protocol does) and the test split.
+
+    Raises:
+        FileNotFoundError: If files are missing.
+        ValueError: If they cannot be read.
+    """
+    if data.dataset == "shapes":
+        return (
+            Shapes("train", per_class=data.per_class, num_points=data.num_points, seed=data.seed),
+            Shapes("test", per_class=data.per_class, num_points=data.num_points, seed=data.seed),
+        )
+    assert data.root is not None
+    return (
+        ShapeNetPart(data.root, "trainval", data.num_points, data.seed, "random", up_axis=data.up_axis),
+        ShapeNetPart(data.root, "test", data.num_points, data.seed, up_axis=data.up_axis),
+    )
+
+
+def paired_objects(data: PairedData, num_points: int, image_size: int) -> Dataset[Sample]:
+    """The objects that make the gallery of retrieval.
 
     Args:
         data: The settings.
@@ -101,6 +174,8 @@ def paired_objects(data: PairedData, num_points: int, image_size: int) -> tuple[
         )
     else:
         assert data.root is not None
-        dataset = ModelNet40(data.root, "test", num_points, data.seed, up_axis=data.up_axis)
+        kind = ModelNet10 if data.dataset == "modelnet10" else ModelNet40
+        dataset = kind(data.root, "test", num_points, data.seed, up_axis=data.up_axis)
     order = np.random.default_rng([data.seed, 2]).permutation(len(dataset))
-    return dataset, np.sort(order[: data.objects])
+    chosen = np.sort(order[: data.objects]).tolist()
+    return Subset(cast(Dataset[Sample], dataset), chosen)

@@ -38,6 +38,13 @@ class Contender:
     """The whole network, where its image encoder and its projection heads are there too."""
     pretraining: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Flattened settings of the pre-training, where there was one."""
+    step: int = 0
+    """Steps of that pre-training."""
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What results say about it."""
+        return {"label": self.label, "step": self.step}
 
 
 def contenders(task: Evaluation, *, both: bool = False) -> list[Contender]:
@@ -102,8 +109,9 @@ def _loaded(key: str, state: Mapping[str, Any], model: ModelConfig) -> Contender
     network = CrossPoint(model)
     network.load_state_dict(state["model"])
     flat = state["config"]
-    label = f"pre-trained, {key} (step {state['step']})"
-    return Contender(key, label, network.cloud_encoder, cast(UpAxis, flat["data.up_axis"]), network, flat)
+    label = "pre-trained, best" if key == "best" else "pre-trained"
+    up_axis = cast(UpAxis, flat["data.up_axis"])
+    return Contender(key, label, network.cloud_encoder, up_axis, network, flat, int(state["step"]))
 
 
 def evaluation_device(task: Evaluation) -> torch.device:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from crosspoint.engine.sources import axis_shift
-from crosspoint.evaluation.datasets import Split
+from crosspoint.evaluation.datasets import Chosen
 from crosspoint.evaluation.encoders import Contender
 from crosspoint.evaluation.features import Features, extract_features
 
@@ -29,7 +29,7 @@ def progress_bar(console: Console) -> Progress:
 
 
 def split_features(
-    contender: Contender, splits: Sequence[Split], device: torch.device, console: Console
+    contender: Contender, splits: Sequence[Chosen], device: torch.device, console: Console
 ) -> list[Features]:
     """Features of some splits, clouds turned to stand as the encoder knows them."""
     encoder = contender.encoder.to(device)
@@ -49,7 +49,7 @@ def split_features(
 
 def changed_features(
     contender: Contender,
-    split: Split,
+    split: Chosen,
     device: torch.device,
     changes: Sequence[Callable[[Tensor], Tensor]],
     console: Console,

@@ -75,7 +75,7 @@ def evaluate(task: FewShot, console: Console) -> None:
         device,
         {
             "queries_from": "train" if official else "test",
-            "encoders": {one.key: {"label": one.label, "settings": scores[one.key]} for one in encoders},
+            "encoders": {one.key: {**one.summary, "settings": scores[one.key]} for one in encoders},
         },
     )
     console.print(_table(task, encoders, scores))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from crosspoint.engine.atomic import replacing
@@ -19,7 +19,7 @@ _DPI = 150
 _WIDTH = 6.5  # inches
 _HIT, _MISS = "#1a7f37", "#cf222e"
 _POINT_SIZE = 5
-_VIEW = (22.0, -55.0)  # elevation and azimuth of clouds, degrees
+_VIEW = (22.0, 35.0)  # elevation and azimuth of clouds, degrees
 _MOST_POINTS = 1024  # drawn of a cloud
 
 
@@ -109,17 +109,14 @@ def write_retrieval(
                 [(query, cloud_first), *((hit, not cloud_first) for hit in hits)]
             ):
                 position = (len(queries), columns, row * columns + column + 1)
+                axes = half.add_subplot(*position)
                 if is_cloud:
-                    axes = half.add_subplot(*position, projection="3d")
-                    _draw_cloud(axes, clouds[number], up_axis, "#57606a")
+                    _draw_cloud(axes, clouds[number], up_axis)
                 else:
-                    axes = half.add_subplot(*position)
                     axes.imshow(images[number])
-                    axes.set(xticks=[], yticks=[])
-                    for spine in axes.spines.values():
-                        spine.set_visible(False)
-                if column:
-                    _frame(axes, _HIT if number == query else _MISS)
+                axes.set(xticks=[], yticks=[])
+                for spine in axes.spines.values():
+                    spine.set(visible=column > 0, color=_HIT if number == query else _MISS, linewidth=2.5)
     return _save(figure, path)
 
 
@@ -143,32 +140,32 @@ def write_segmentation(
     figure = Figure(figsize=(1.6 * len(clouds), 1.7 * len(rows) + 0.3), layout="constrained")
     for row, (name, parts) in enumerate(rows.items()):
         for column, cloud in enumerate(clouds):
-            axes = figure.add_subplot(len(rows), len(clouds), row * len(clouds) + column + 1, projection="3d")
+            axes = figure.add_subplot(len(rows), len(clouds), row * len(clouds) + column + 1)
             _draw_cloud(axes, cloud, up_axis, [f"C{part % 10}" for part in parts[column]])
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
             if row == 0:
                 axes.set_title(titles[column], fontsize=9)
             if column == 0:
-                axes.text2D(-0.08, 0.5, name, transform=axes.transAxes, rotation=90, va="center", fontsize=9)
+                axes.set_ylabel(name, fontsize=9)
     return _save(figure, path)
 
 
-def _draw_cloud(axes: Any, points: NDArray[np.float32], up_axis: str, colours: str | list[str]) -> None:
-    # Matplotlib's third axis is up.
-    shift = 2 - "xyz".index(up_axis)
-    upright = np.roll(points[:_MOST_POINTS], shift, axis=1)
-    shown = colours if isinstance(colours, str) else colours[:_MOST_POINTS]
-    axes.scatter(*upright.T, s=_POINT_SIZE, c=shown, linewidths=0, depthshade=isinstance(colours, str))
-    reach = float(np.abs(upright).max()) or 1.0
-    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
-    axes.set_box_aspect((1, 1, 1), zoom=1.5)
-    axes.view_init(*_VIEW)
-    axes.set_axis_off()
-
-
-def _frame(axes: Any, colour: str) -> None:
-    axes.add_artist(
-        Rectangle((0.01, 0.01), 0.98, 0.98, transform=axes.transAxes, fill=False, edgecolor=colour, linewidth=2.5)
-    )
+def _draw_cloud(axes: Axes, points: NDArray[np.float32], up_axis: str, colours: Sequence[str] | None = None) -> None:
+    """Draws a cloud in parallel projection, near points over far ones; coloured by depth unless colours are given."""
+    upright = np.roll(points[:_MOST_POINTS], 1 - "xyz".index(up_axis), axis=1)  # y up
+    elevation, azimuth = np.deg2rad(_VIEW)
+    right = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
+    towards = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
+    depth = upright @ towards
+    order = np.argsort(depth)
+    across, along = (upright[order] @ right), (upright[order] @ np.cross(towards, right))
+    if colours is None:
+        axes.scatter(across, along, s=_POINT_SIZE, c=depth[order], cmap="viridis", linewidths=0)
+    else:
+        axes.scatter(across, along, s=_POINT_SIZE, c=[colours[index] for index in order], linewidths=0)
+    reach = 1.05 * float(np.linalg.norm(upright, axis=1).max()) or 1.0
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
 
 
 def _save(figure: Figure, path: Path) -> Path:

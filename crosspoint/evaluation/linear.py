@@ -56,7 +56,7 @@ def evaluate(task: Linear, console: Console) -> None:
     content: dict[str, Any] = {
         "train_clouds": len(train),
         "test_clouds": len(test),
-        "encoders": {one.key: {"label": one.label, **scores[one.key]} for one in encoders},
+        "encoders": {one.key: {**one.summary, **scores[one.key]} for one in encoders},
         "figures": {name: path.name for name, path in pictures.items()},
     }
     if task.protocol == "official":

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from crosspoint.data.augment import ImageAugmentation, prepare_images
 from crosspoint.data.render import random_views, render
 from crosspoint.data.sample import Sample, UpAxis, collate
-from crosspoint.engine.sources import CloudDataset, axis_shift
+from crosspoint.engine.sources import axis_shift
 from crosspoint.evaluation.config import PairedData, Retrieval
 from crosspoint.evaluation.datasets import paired_objects
 from crosspoint.evaluation.encoders import Contender, contenders, evaluation_device
@@ -55,22 +55,24 @@ def evaluate(task: Retrieval, console: Console) -> None:
     flat = encoders[-1].pretraining
     num_points = task.data.num_points or int(flat.get("data.num_points", 1024))
     size = int(flat.get("data.image_size", 128))
-    dataset, chosen = paired_objects(task.data, num_points, size)
-    gallery = _gallery(dataset, chosen, task.data, size, str(flat.get("data.view_mode", "shaded")), console)
+    gallery = _gallery(
+        paired_objects(task.data, num_points, size), task.data, size, str(flat.get("data.view_mode", "shaded")), console
+    )
     similarities = {one.key: _similarity(one, gallery, size, device, console) for one in encoders}
     scores = {key: recalls(similarity, task.k) for key, similarity in similarities.items()}
     figure = _picture(folder, task, gallery, similarities[encoders[-1].key])
     seen = flat.get("data.dataset") == task.data.dataset and task.data.dataset == "shapenet_render"
-    chance = {str(k): min(1.0, k / len(chosen)) for k in task.k}
+    objects = len(gallery.clouds)
+    chance = {str(k): min(1.0, k / objects) for k in task.k}
     content = {
-        "objects": len(chosen),
+        "objects": objects,
         "seen_in_pretraining": seen,
         "chance": chance,
-        "encoders": {one.key: {"label": one.label, **scores[one.key]} for one in encoders},
+        "encoders": {one.key: {**one.summary, **scores[one.key]} for one in encoders},
         "figures": {"retrieval": figure.name},
     }
     path = write_results(folder, NAME, task, device, content)
-    console.print(_table(task, encoders, scores, len(chosen), chance))
+    console.print(_table(task, encoders, scores, objects, chance))
     if seen:
         console.print("these objects were pre-trained on: the numbers do not say how unseen objects fare")
     console.print(f"results and figure: {path.parent}")
@@ -93,17 +95,13 @@ def recalls(similarity: NDArray[Any], k: Sequence[int]) -> dict[str, dict[str, f
     }
 
 
-def _gallery(
-    dataset: CloudDataset, chosen: NDArray[np.int64], data: PairedData, size: int, mode: str, console: Console
-) -> Gallery:
+def _gallery(objects: Dataset[Sample], data: PairedData, size: int, mode: str, console: Console) -> Gallery:
     """Reads the objects, and renders a view of each where the dataset has no images."""
-    loader: DataLoader[Sample] = DataLoader(
-        Subset(cast(Dataset[Sample], dataset), cast(Sequence[int], chosen)), batch_size=_BATCH, collate_fn=collate
-    )
+    loader: DataLoader[Sample] = DataLoader(objects, batch_size=_BATCH, collate_fn=collate)
     generator = torch.Generator().manual_seed(data.seed)
     clouds, images = [], []
     with progress_bar(console) as progress:
-        bar = progress.add_task("objects and views", total=len(chosen))
+        bar = progress.add_task("objects and views", total=data.objects)
         for batch in loader:
             points: Tensor = batch["points"]
             clouds.append(points)

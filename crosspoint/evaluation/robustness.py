@@ -12,7 +12,7 @@ from rich.table import Table
 
 from crosspoint.evaluation.config import Robustness
 from crosspoint.evaluation.corruptions import CORRUPTIONS, STRENGTHS, corruption
-from crosspoint.evaluation.datasets import Split, classified_splits
+from crosspoint.evaluation.datasets import Chosen, classified_splits
 from crosspoint.evaluation.encoders import Contender, contenders, evaluation_device
 from crosspoint.evaluation.extraction import changed_features, split_features
 from crosspoint.evaluation.figures import write_robustness
@@ -41,7 +41,7 @@ def evaluate(task: Robustness, console: Console) -> None:
     content = {
         "test_clouds": len(test),
         "parameters": {kind: list(parameters) for kind, (_, parameters) in CORRUPTIONS.items()},
-        "encoders": {one.key: {"label": one.label, **scores[one.key]} for one in encoders},
+        "encoders": {one.key: {**one.summary, **scores[one.key]} for one in encoders},
         "figures": {"robustness": figure.name},
     }
     path = write_results(folder, NAME, task, device, content)
@@ -50,7 +50,7 @@ def evaluate(task: Robustness, console: Console) -> None:
 
 
 def _scores(
-    one: Contender, train: Split, test: Split, task: Robustness, device: torch.device, console: Console
+    one: Contender, train: Chosen, test: Chosen, task: Robustness, device: torch.device, console: Console
 ) -> dict[str, Any]:
     fitted, clean = split_features(one, (train, test), device, console)
     c = choose_c(fitted, task.choices).c
@@ -66,12 +66,14 @@ def _scores(
 
 
 def _table(task: Robustness, encoders: Sequence[Contender], scores: dict[str, dict[str, Any]], clouds: int) -> Table:
-    table = Table(title=f"accuracy on {clouds} changed test clouds of {task.data.dataset}, SVM fitted on clean ones")
+    table = Table(
+        title=f"accuracy on {clouds} changed test clouds of {task.data.dataset} by strength, SVM fitted on clean ones"
+    )
     table.add_column("change")
     table.add_column("encoder")
     table.add_column("clean", justify="right")
     for strength in range(1, STRENGTHS + 1):
-        table.add_column(f"strength {strength}", justify="right")
+        table.add_column(str(strength), justify="right")
     for kind in CORRUPTIONS:
         for one in encoders:
             cells = map(percent, scores[one.key]["accuracies"][kind])
