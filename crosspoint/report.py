@@ -1,0 +1,50 @@
+"""``python -m crosspoint.report RUN...``: one page about some runs, with everything in it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+_USER_ERROR = 2
+
+
+@dataclass(frozen=True)
+class Report:
+    """Writes one self-contained HTML page: settings, curves, results beside published ones, pictures."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of runs, with what python -m crosspoint.evaluate has put into them."""
+    output: Path | None = None
+    """Where to write the page; if left out, report.html in the first run's folder."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ValueError("a report needs at least 1 run, got none")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code: 0, or 2 after a user's error."""
+    report = tyro.cli(
+        Report,
+        args=sys.argv[1:] if arguments is None else arguments,
+        prog="python -m crosspoint.report",
+    )
+    # Not before: --help should not wait for torch.
+    from crosspoint.reporting.page import write_page
+
+    output = report.output or report.runs[0] / "report.html"
+    try:
+        write_page(report.runs, output)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return _USER_ERROR
+    print(f"report: {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One page about some runs: settings, curves, results beside published ones, pictures."""
