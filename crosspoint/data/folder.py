@@ -23,13 +23,15 @@ from crosspoint.data.render import RenderMode
 from crosspoint.data.sample import Sample, UpAxis
 
 _NO_CLASS = "object"
+SPLIT_FOLDERS = ("train", "val", "test")
+"""Names of folders that are splits, not classes."""
 
 
 class CloudFolder(Dataset[Sample]):
     """Clouds of a folder; files are read when an item is asked for.
 
-    The class of a cloud is the first sub-folder that it lies in, apart from that of its split; files in the root itself
-    are of the class "object". Which points an item gets follows from (seed, epoch, index) alone. A cloud with fewer
+    The class of a cloud is the first sub-folder that it lies in, apart from train, val and test; files in the root
+    itself are of the class "object". Splits have the classes of the whole folder. Which points an item gets follows from (seed, epoch, index) alone. A cloud with fewer
     points than `num_points` repeats points; from a file with triangles, points are drawn from the surface.
 
     Args:
@@ -90,13 +92,13 @@ class CloudFolder(Dataset[Sample]):
         for folder in (self.root, self.images):
             if folder is not None and not folder.is_dir():
                 raise FileNotFoundError(f"a folder of clouds or images must exist, got no folder {folder}")
-        self.files = cloud_files(self.root, split)
+        everything = cloud_files(self.root)
+        self.files = [file for file in everything if split is None or split in folders_of(file, self.root)]
         if not self.files:
             where = self.root if split is None else f"folders named {split} of {self.root}"
             raise ValueError(f"a folder of clouds must hold files ending in {', '.join(SUFFIXES)}, got none in {where}")
-        names = [class_of(file, self.root, split) for file in self.files]
-        self.class_names = tuple(sorted(set(names)))
-        self.labels = [self.class_names.index(name) for name in names]
+        self.class_names = tuple(sorted({class_of(file, self.root) for file in everything}))
+        self.labels = [self.class_names.index(class_of(file, self.root)) for file in self.files]
         self.rendered = 0
         if self.images is not None:
             # Checked here: a folder that fits nowhere would otherwise be replaced by rendered views in silence.
@@ -124,7 +126,7 @@ class CloudFolder(Dataset[Sample]):
             pictures = self._pictures(index)
             if pictures:
                 picture = pictures[int(rng.integers(len(pictures)))]
-                sample["image"] = self._cache.get(picture, lambda: read_image(picture, self.image_size))
+                sample["image"] = self._cache.get(picture, lambda: read_image(picture, self.image_size)).clone()
             else:
                 sample["image"] = render_image(
                     sample["points"], rng, size=self.image_size, mode=self.view_mode, up_axis=self.up_axis
@@ -139,18 +141,17 @@ class CloudFolder(Dataset[Sample]):
         return single or pictures_in(stem, first_only=first_only)
 
 
-def cloud_files(root: Path, split: str | None = None) -> list[Path]:
-    """Sorted files of clouds anywhere below a folder; with a split, those in a folder of that name."""
-    return sorted(
-        file
-        for file in root.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and (split is None or split in file.relative_to(root).parts[:-1])
-        and file.is_file()
-    )
+def cloud_files(root: Path) -> list[Path]:
+    """Sorted files of clouds anywhere below a folder."""
+    return sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
 
 
-def class_of(file: Path, root: Path, split: str | None = None) -> str:
-    """The first folder between root and file that is not the split's."""
-    folders = [name for name in file.relative_to(root).parts[:-1] if name != split]
+def folders_of(file: Path, root: Path) -> tuple[str, ...]:
+    """Names of the folders between root and file."""
+    return file.relative_to(root).parts[:-1]
+
+
+def class_of(file: Path, root: Path) -> str:
+    """The first folder between root and file that is not a split's."""
+    folders = [name for name in folders_of(file, root) if name not in SPLIT_FOLDERS]
     return folders[0] if folders else _NO_CLASS

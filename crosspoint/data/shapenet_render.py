@@ -108,7 +108,7 @@ class ShapeNetRender(Dataset[Sample]):
             pictures = pictures_in(self._folder(index))
             if pictures:
                 picture = pictures[int(rng.integers(len(pictures)))]
-                sample["image"] = self._cache.get(picture, lambda: read_image(picture, self.image_size))
+                sample["image"] = self._cache.get(picture, lambda: read_image(picture, self.image_size)).clone()
             else:
                 sample["image"] = render_image(
                     points, rng, size=self.image_size, mode=self.view_mode, up_axis=self.up_axis

@@ -119,10 +119,10 @@ def pretraining_dataset(config: Config) -> CloudDataset:
 
 
 def _own_clouds(data: DataConfig, root: Path, seed: int) -> CloudFolder:
-    """All clouds of a folder, whatever their split: pre-training uses no labels."""
+    """The clouds of folders named train, or all clouds where there is no such folder."""
     return CloudFolder(
         root,
-        None,
+        "train" if any(folder.is_dir() for folder in root.rglob("train")) else None,
         data.num_points,
         seed,
         images=data.images,
