@@ -21,7 +21,8 @@ POINTKERNELS = {
 }  # fmt: skip
 CROSSPOINT = {
     "crosspoint.config": 0, "crosspoint.data": 1, "crosspoint.models": 1, "crosspoint.losses": 1,
-    "crosspoint.engine": 2, "crosspoint.train": 3, "crosspoint": 0,
+    "crosspoint.checkpoints": 2, "crosspoint.engine": 2, "crosspoint.checkpoints.__main__": 3, "crosspoint.train": 3,
+    "crosspoint": 0,
 }  # fmt: skip
 
 

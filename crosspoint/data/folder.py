@@ -31,8 +31,9 @@ class CloudFolder(Dataset[Sample]):
     """Clouds of a folder; files are read when an item is asked for.
 
     The class of a cloud is the first sub-folder that it lies in, apart from train, val and test; files in the root
-    itself are of the class "object". Splits have the classes of the whole folder. Which points an item gets follows from (seed, epoch, index) alone. A cloud with fewer
-    points than `num_points` repeats points; from a file with triangles, points are drawn from the surface.
+    itself are of the class "object". Splits have the classes of the whole folder. Which points an item gets follows
+    from (seed, epoch, index) alone. A cloud with fewer points than `num_points` repeats points; from a file with
+    triangles, points are drawn from the surface.
 
     Args:
         root: the folder.
