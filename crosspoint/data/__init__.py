@@ -1,6 +1,7 @@
 """Datasets and augmentations. The renderer is `crosspoint.data.render.render`."""
 
 from crosspoint.data.augment import CloudAugmentation, ImageAugmentation, augment_clouds, augment_images, prepare_images
+from crosspoint.data.folder import CloudFolder
 from crosspoint.data.modelnet40 import ModelNet10, ModelNet40
 from crosspoint.data.sample import Batch, Sample, UpAxis, collate
 from crosspoint.data.scanobjectnn import ScanObjectNN
@@ -11,6 +12,7 @@ from crosspoint.data.shapes import PoseVariation, Shapes
 __all__ = [
     "Batch",
     "CloudAugmentation",
+    "CloudFolder",
     "ImageAugmentation",
     "ModelNet10",
     "ModelNet40",

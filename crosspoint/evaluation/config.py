@@ -24,7 +24,7 @@ from crosspoint.config import (
 )
 
 Protocol = Literal["honest", "official"]
-ClassifiedDataset = Literal["shapes", "modelnet40", "modelnet10", "scanobjectnn"]
+ClassifiedDataset = Literal["shapes", "modelnet40", "modelnet10", "scanobjectnn", "shapenet_part", "folder"]
 PartDataset = Literal["shapes", "shapenet_part"]
 PairedDataset = Literal["shapes", "shapenet_render", "modelnet40", "modelnet10"]
 
@@ -34,7 +34,7 @@ class ClassifiedData:
     """Clouds with classes, in a training and a test split."""
 
     dataset: ClassifiedDataset = "shapes"
-    """shapes: procedural, needs no files; the others are read from their HDF5 files."""
+    """shapes: procedural, needs no files. folder: your own clouds, in sub-folders train and test."""
     root: Path | None = None
     """Folder of the dataset; required for all but shapes."""
     variant: ScanObjectNNVariant = "obj_bg"
@@ -177,8 +177,8 @@ class Linear(Evaluation):
     """The labelled clouds."""
     protocol: Protocol = "honest"
     """honest: nothing is chosen by test data. official: C and checkpoint are, as in the authors' code."""
-    choices: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
-    """Values of C to choose from."""
+    choices: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0)
+    """Values of C to choose from; random weights, whose features are small, need large ones."""
     fixed: tuple[float, ...] = (0.01, 0.1, 1.0)
     """Values of C to report whatever is chosen."""
 
@@ -297,7 +297,7 @@ class Robustness(Evaluation):
 
     data: ClassifiedData = field(default_factory=ClassifiedData)
     """The labelled clouds."""
-    choices: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+    choices: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0)
     """Values of C to choose from, on held-back training clouds."""
 
     def __post_init__(self) -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Subset
 
 from crosspoint.data.keys import ItemKey
-from crosspoint.data.modelnet40 import ModelNet10, ModelNet40
 from crosspoint.data.sample import Sample, UpAxis
-from crosspoint.data.scanobjectnn import ScanObjectNN
 from crosspoint.data.shapenet_part import ShapeNetPart
 from crosspoint.data.shapenet_render import ShapeNetRender
 from crosspoint.data.shapes import Shapes
-from crosspoint.engine.sources import CloudDataset
+from crosspoint.engine.sources import CloudDataset, labelled_clouds
 from crosspoint.evaluation.config import ClassifiedData, PairedData, PartData
 
 _SHAPES_PER_CLASS = 32  # where the settings leave it open
@@ -97,15 +95,17 @@ def _classified(data: ClassifiedData, split: Literal["train", "test"], subset: L
         rows = np.arange(len(shapes))
         return Chosen(shapes, rows, rows % len(shapes.class_names))
     assert data.root is not None  # the configuration checks it
-    dataset: ModelNet40 | ScanObjectNN
-    if data.dataset == "scanobjectnn":
-        dataset = ScanObjectNN(
-            data.root, split, data.num_points, data.seed, subset, variant=data.variant, up_axis=data.up_axis
-        )
-    else:
-        kind = ModelNet10 if data.dataset == "modelnet10" else ModelNet40
-        dataset = kind(data.root, split, data.num_points, data.seed, subset, up_axis=data.up_axis)
-    labels = np.asarray(dataset.labels, dtype=np.int64)
+    dataset = labelled_clouds(
+        data.dataset,
+        data.root,
+        split,
+        num_points=data.num_points,
+        seed=data.seed,
+        subset=subset,
+        up_axis=data.up_axis,
+        variant=data.variant,
+    )
+    labels = np.asarray(cast(Any, dataset).labels, dtype=np.int64)
     rows = first_of_each_class(labels, data.per_class, data.seed)
     return Chosen(dataset, rows, labels[rows])
 
@@ -174,8 +174,9 @@ def paired_objects(data: PairedData, num_points: int, image_size: int) -> Datase
         )
     else:
         assert data.root is not None
-        kind = ModelNet10 if data.dataset == "modelnet10" else ModelNet40
-        dataset = kind(data.root, "test", num_points, data.seed, up_axis=data.up_axis)
+        dataset = labelled_clouds(
+            data.dataset, data.root, "test", num_points=num_points, seed=data.seed, up_axis=data.up_axis
+        )
     order = np.random.default_rng([data.seed, 2]).permutation(len(dataset))
     chosen = np.sort(order[: data.objects]).tolist()
     return Subset(cast(Dataset[Sample], dataset), chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,20 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from crosspoint.checkpoints import load_official
 from crosspoint.config import ModelConfig
 from crosspoint.data.sample import UpAxis
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.randomness import seed_everything
 from crosspoint.engine.run import BEST_NAME, CHECKPOINT_NAME
 from crosspoint.evaluation.config import Evaluation
+from crosspoint.models.classifier import Classifier
 from crosspoint.models.crosspoint import CrossPoint
+from crosspoint.models.dgcnn import DGCNN
+from crosspoint.models.dgcnn_seg import DGCNNSeg
+from crosspoint.models.encoder import CloudEncoder
+from crosspoint.models.pointnet import PointNet
+from crosspoint.models.segmentation import PartSegmenter
 
 _Y_UP: UpAxis = "y"  # of the official data, and where nothing else is known
 
@@ -59,7 +67,7 @@ def contenders(task: Evaluation, *, both: bool = False) -> list[Contender]:
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
-        ValueError: If it is damaged or not of a known kind.
+        ValueError: If it is damaged or not of a known kind, or holds no encoder of clouds.
     """
     if task.checkpoint is None:
         return [_random(task.model, task.seed, _Y_UP, {})]
@@ -72,6 +80,8 @@ def contenders(task: Evaluation, *, both: bool = False) -> list[Contender]:
         states = {key: load_checkpoint(file) for key, file in files.items()}
         if len(states) == 2 and states["last"]["step"] == states["best"]["step"]:
             del states["best"]  # one and the same
+    elif is_official(task.checkpoint):
+        return _official(task.checkpoint, task.seed)
     else:
         states = {"last": load_checkpoint(task.checkpoint)}
     first = next(iter(states.values()))["config"]
@@ -112,6 +122,42 @@ def _loaded(key: str, state: Mapping[str, Any], model: ModelConfig) -> Contender
     label = "pre-trained, best" if key == "best" else "pre-trained"
     up_axis = cast(UpAxis, flat["data.up_axis"])
     return Contender(key, label, network.cloud_encoder, up_axis, network, flat, int(state["step"]))
+
+
+def is_official(file: Path) -> bool:
+    """Whether a file holds something that torch can load but this program did not write.
+
+    A file that cannot be loaded counts as ours, whose loader says what is wrong with it.
+    """
+    if not file.is_file():
+        return False
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError):
+        return False
+    return not (isinstance(content, dict) and "format" in content)
+
+
+def _official(file: Path, seed: int) -> list[Contender]:
+    loaded = load_official(file)
+    module = loaded.module.encoder if isinstance(loaded.module, Classifier | PartSegmenter) else loaded.module
+    if not isinstance(module, CloudEncoder) or module.in_channels != 3:
+        raise ValueError(f"{file} must hold an encoder of clouds of 3 coordinates, got {loaded.layout}")
+    seed_everything(seed)
+    return [
+        Contender("random", "random weights", _untrained(module), _Y_UP),
+        Contender("official", f"weights of {file.name}", module, _Y_UP),
+    ]
+
+
+def _untrained(encoder: CloudEncoder) -> CloudEncoder:
+    """An encoder of the same architecture and sizes with random weights."""
+    if isinstance(encoder, PointNet):
+        return PointNet(embedding=encoder.out_channels, t_net=encoder.input_transform is not None)
+    if isinstance(encoder, DGCNNSeg):
+        return DGCNNSeg(k=encoder.k, embedding=encoder.out_channels, t_net=encoder.transform is not None)
+    layers: list[Any] = list(cast(DGCNN, encoder).layers)
+    return DGCNN(k=layers[0].k, widths=[layer.out_channels for layer in layers], embedding=encoder.out_channels // 2)
 
 
 def evaluation_device(task: Evaluation) -> torch.device:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crosspoint.data import ShapeNetRender, collate
-from crosspoint.data.shapenet_render import read_image, read_ply
+from crosspoint.data.formats import read_ply
+from crosspoint.data.pictures import read_image
 
 OBJECTS = (("chair", "a1"), ("chair", "b2"), ("mug", "c3"))
 
@@ -153,7 +154,7 @@ _COMPLETE = "a point cloud must be a complete PLY file, got {file} "
         (_header(12).replace(b"float z", b"float w") + _cloud(12).tobytes(), _COMPLETE),
         (
             _header(3, "ascii") + b"1 2 3\n4 5 6\n",
-            "a point cloud must have the 3 vertices that its header declares, got 2 in {file}",
+            _COMPLETE + "(its header declares 3 vertices, and it has 2)",
         ),
         (_header(0), "a point cloud must have at least 1 vertex, got none in {file}"),
         (
@@ -215,15 +216,27 @@ def test_missing_root(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
     with pytest.raises(
         FileNotFoundError,
-        match="^a ShapeNetRender folder must hold ShapeNet and ShapeNetRendering, "
-        f"got no folder {re.escape(str(missing / 'ShapeNet'))}$",
+        match=f"^a ShapeNetRender folder must hold ShapeNet, got no folder {re.escape(str(missing / 'ShapeNet'))}$",
     ):
         ShapeNetRender(missing)
 
 
-def test_missing_renderings(root: Path) -> None:
+def test_without_pictures_items_have_no_image(root: Path) -> None:
     (root / "ShapeNetRendering").rename(root / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"got no folder .*ShapeNetRendering$"):
+    dataset = ShapeNetRender(root, num_points=16)
+    assert not dataset.has_images
+    assert dataset.rendered == len(dataset)
+    assert sorted(dataset[0]) == ["label", "points"]
+
+
+def test_pictures_that_belong_to_no_object(root: Path) -> None:
+    (root / "ShapeNetRendering" / "chair").rename(root / "ShapeNetRendering" / "seat")
+    (root / "ShapeNetRendering" / "mug").rename(root / "ShapeNetRendering" / "cup")
+    message = (
+        "at least one object must have a picture <class>/<id>/rendering/*.png, "
+        f"got none in {root / 'ShapeNetRendering'}"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         ShapeNetRender(root)
 
 
@@ -237,17 +250,22 @@ def test_no_clouds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep_folder", [True, False])
-def test_object_without_pictures(root: Path, keep_folder: bool) -> None:
+def test_an_object_without_pictures_is_rendered(root: Path, keep_folder: bool) -> None:
     folder = _rendering(root, "chair", "b2")
     for file in folder.glob("*.png" if keep_folder else "*"):
         file.unlink()
     if not keep_folder:
         folder.rmdir()
-    with pytest.raises(
-        ValueError,
-        match=f"^every object must have at least one \\.png picture, got none in {re.escape(str(folder))}$",
-    ):
-        ShapeNetRender(root)
+    dataset = ShapeNetRender(root, num_points=40, image_size=32)
+    assert dataset.rendered == 1
+    view = dataset[1, 3]["image"]
+    assert view.dtype == torch.uint8
+    assert view.shape == (3, 32, 32)
+    shown = (view != 255).any(dim=0)
+    assert 0.02 < shown.double().mean() < 0.9
+    assert torch.equal(dataset[1, 3]["image"], view)
+    assert not torch.equal(dataset[1, 4]["image"], view)
+    assert collate([dataset[index] for index in range(3)])["image"].shape == (3, 3, 32, 32)
 
 
 @pytest.mark.parametrize(
