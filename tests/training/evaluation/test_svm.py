@@ -1,12 +1,14 @@
 import numpy as np
+import plain_protocols as plain
 import pytest
 import torch
+from sklearn.svm import SVC
 from torch import nn
 from torch.utils.data import Dataset
 
 from crosspoint.data.sample import Sample
 from crosspoint.evaluation.features import Features, extract_features
-from crosspoint.evaluation.svm import linear_probe
+from crosspoint.evaluation.svm import LinearSvms, held_back_split, linear_probe
 
 
 class Blobs(Dataset[Sample]):
@@ -102,3 +104,29 @@ def test_features_that_are_not_finite() -> None:
     good, bad = features(8, 1, noise=0.05), features(8, 1, noise=np.nan)
     with pytest.raises(ValueError, match=r"^features of the test split must be finite, got NaN or infinity$"):
         linear_probe(good, bad, [1.0])
+
+
+@pytest.mark.parametrize("c", [0.01, 0.1, 1.0])
+def test_equals_the_plain_rendition_and_the_linear_kernel(c: float) -> None:
+    train, test = features(60, 1, noise=1.0), features(40, 2, noise=1.0)
+    got = LinearSvms(train, [c]).predict(test)[c]
+    np.testing.assert_array_equal(got, plain.svm_classes(train.values, train.labels, test.values, c))
+    np.testing.assert_array_equal(got, SVC(kernel="linear", C=c).fit(train.values, train.labels).predict(test.values))
+    assert 0.3 < np.mean(got == test.labels) < 1.0  # neither chance nor trivial
+
+
+def test_by_hand() -> None:
+    """The widest margin between -2, -1 and 1, 4 lies at 0."""
+    train = Features(np.array([[-2.0], [-1.0], [1.0], [4.0]], np.float32), np.array([0, 0, 1, 1]))
+    test = Features(np.array([[-0.1], [0.1]], np.float32), np.array([0, 1]))
+    assert linear_probe(train, test, [100.0]).accuracy == 1.0
+
+
+@pytest.mark.parametrize("count", [12, 40, 120])
+def test_held_back_clouds_are_others(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crosspoint.evaluation.svm.MOST_FOR_CHOICE", 80)
+    labels = features(count, 1, noise=1.0).labels
+    fitted, held_back = held_back_split(labels)
+    assert not set(fitted) & set(held_back)
+    assert len(held_back) == np.ceil(0.25 * min(count, 80))
+    assert len(set(fitted) | set(held_back)) == min(count, 80)
