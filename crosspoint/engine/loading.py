@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any, cast
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from crosspoint.data.sample import Batch, collate
@@ -63,6 +64,7 @@ def load_batches(
         collate_fn=_collate,
         pin_memory=pin_memory,
         worker_init_fn=leave_signals_to_parent,
+        generator=torch.Generator(),  # otherwise starting to load draws from the global one, and a resumed run differs
     )
     for batch in loader:
         if isinstance(batch, Exception):

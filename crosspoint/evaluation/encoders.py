@@ -71,6 +71,8 @@ def contenders(task: Evaluation, *, both: bool = False) -> list[Contender]:
     """
     if task.checkpoint is None:
         return [_random(task.model, task.seed, _Y_UP, {})]
+    if not task.checkpoint.exists():
+        raise FileNotFoundError(f"there must be a checkpoint at {task.checkpoint}, got none")
     if task.checkpoint.is_dir():
         files = {"last": task.checkpoint / CHECKPOINT_NAME, "best": task.checkpoint / BEST_NAME}
         if not both:
