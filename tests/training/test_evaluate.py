@@ -120,7 +120,7 @@ def test_the_official_protocol_says_that_it_looks_at_test_data(run: Path, capsys
 
 def test_results_of_other_datasets_stay(run: Path) -> None:
     folder = run / "evaluation"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "few-shot.json").write_text('{"other": {"mine": 1}}')
     evaluate("few-shot", "--checkpoint", run, *CLOUDS, "--ways", 5, "--shots", 2, 3, "--queries", 1, "--runs", 3)
     content = results(run, "few-shot")
@@ -138,7 +138,7 @@ def test_few_shot_by_the_official_protocol(run: Path, capsys: pytest.CaptureFixt
 
 def test_random_weights_alone(tmp_path: Path) -> None:
     model = ["--model.k", 4, "--model.widths", 4, "--model.embedding", 4, "--output", tmp_path / "out"]
-    evaluate("robustness", "--checkpoint", "none", *model, *CLOUDS, "--data.per-class", 2)
+    evaluate("robustness", "--checkpoint", "none", *model, *CLOUDS, "--data.per-class", 3)
     entry = results(tmp_path / "out", "robustness")["shapes"]
     assert list(entry["encoders"]) == ["random"]
     accuracies = entry["encoders"]["random"]["accuracies"]
