@@ -13,7 +13,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str 
 
     Args:
         header: Names of the columns.
-        rows: The cells.
+        rows: The cells; a row of a single cell is the heading of those below it.
         caption: What the table shows.
         text_columns: How many columns on the left are text; the others are numbers and stand at the right.
     """
@@ -26,7 +26,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str 
         return f"<tr>{''.join(parts)}</tr>"
 
     head = f"<caption>{escape(caption)}</caption>" if caption else ""
-    body = "".join(cells("td", row) for row in rows)
+    body = "".join(
+        f'<tr><th class="group" colspan="{len(header)}">{escape(row[0])}</th></tr>'
+        if len(row) == 1
+        else cells("td", row)
+        for row in rows
+    )
     return f'<div class="scroll"><table>{head}<thead>{cells("th", header)}</thead><tbody>{body}</tbody></table></div>'
 
 

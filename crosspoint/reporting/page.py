@@ -17,7 +17,7 @@ from crosspoint.engine.log import LOG_NAME, read_log
 from crosspoint.evaluation.results import FOLDER, read_results
 from crosspoint.reporting.charts import write_losses, write_throughput
 from crosspoint.reporting.markup import fold, paragraph, picture, section, table
-from crosspoint.reporting.published import published
+from crosspoint.reporting.published import PAPER, published
 from crosspoint.reporting.tasks import TASKS, describe, headline, percent, value_at
 
 _CHARTS = "report"  # folder of the page's own charts, in each run's folder
@@ -76,17 +76,20 @@ def _results(run: Path) -> dict[str, dict[str, Any]]:
 
 
 def _overview(results: Mapping[Path, Mapping[str, Mapping[str, Any]]], names: Mapping[Path, str]) -> str:
-    """Every headline number of every run, pre-trained beside random."""
-    rows = []
+    """Every headline number, a table for each run, pre-trained beside random."""
+    tables = []
     for run, tasks in results.items():
+        rows: list[list[str]] = []
         for task, entries in tasks.items():
             for dataset, entry in entries.items():
-                for measure, keys in headline(task, entry):
-                    rows.append([names[run], task, dataset, measure, *_values(entry, keys)])
-    if not rows:
+                rows.append([f"{TASKS[task]}: {dataset}"])
+                rows += [[measure, *_values(entry, keys)] for measure, keys in headline(task, entry)]
+        if rows:
+            tables.append(table([names[run], "random", "pre-trained", "difference"], rows))
+    if not tables:
         return ""
-    header = ["run", "task", "data", "measure", "random", "pre-trained", "difference"]
-    return table(header, rows, text_columns=4, caption="Percent; both encoders by the same protocol on the same clouds")
+    note = "Percent. Both encoders have the same architecture, protocol and clouds; random is the pre-training's start."
+    return paragraph(note, "faint") + "\n".join(tables)
 
 
 def _values(entry: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, str, str]:
@@ -103,24 +106,23 @@ def _values(entry: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, str, st
 def _comparison(results: Mapping[Path, Mapping[str, Mapping[str, Any]]], names: Mapping[Path, str]) -> str:
     """Measured numbers beside the paper's."""
     rows: list[list[str]] = []
-    for run, tasks in results.items():
-        for task, entries in tasks.items():
-            for dataset, entry in entries.items():
-                plain = dataset.removesuffix("-official")
-                paper = [number for number in published(task, plain) if number.source.startswith("CrossPoint paper")]
-                if not paper:
-                    continue
-                rows += [
-                    [f"measured: {names[run]}", task, dataset, measure, _values(entry, keys)[1]]
-                    for measure, keys in headline(task, entry)
-                ]
-                rows += [
-                    [f"published: {number.method}", task, plain, number.measure, f"{number.value:g}"]
-                    for number in paper
-                ]
+    for task, title in TASKS.items():
+        for dataset in sorted({name.removesuffix("-official") for tasks in results.values() for name in tasks[task]}):
+            paper = [number for number in published(task, dataset) if number.source == PAPER]
+            if not paper:
+                continue
+            rows.append([f"{title}: {dataset}"])
+            rows += [[f"published: {number.method}", number.measure, f"{number.value:g}"] for number in paper]
+            rows += [
+                [f"measured: {names[run]}{', official protocol' if name != dataset else ''}", measure, value]
+                for run, tasks in results.items()
+                for name, entry in tasks[task].items()
+                if name.removesuffix("-official") == dataset
+                for measure, keys in headline(task, entry)
+                for value in [_values(entry, keys)[1]]
+            ]
     if not rows:
         return ""
-    unique = [row for number, row in enumerate(rows) if row not in rows[:number]]
     note = (
         "Lines marked published are the CrossPoint paper's, from full training on full data; none of them was measured "
         "here. Measured lines come from the settings given below and are comparable only where these are the same."
@@ -129,7 +131,7 @@ def _comparison(results: Mapping[Path, Mapping[str, Mapping[str, Any]]], names: 
         "Beside the paper",
         "paper",
         paragraph(note, "faint"),
-        table(["", "task", "data", "measure", "%"], unique, text_columns=4),
+        table(["method or run", "measure", "%"], rows, text_columns=2),
     )
 
 

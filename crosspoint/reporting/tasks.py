@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,7 @@ _PICTURES = {
     "embedding": ("Features of the test clouds in two dimensions (t-SNE), coloured by class.", True, True),
     "confusion": ("Confusion matrix of the linear SVM on the test clouds; rows are true classes.", True, True),
     "segmentation": ("Parts of test objects drawn at random: the truth above, predictions below.", False, True),
-    "retrieval": (
-        "Queries drawn at random with their nearest neighbours; green frames are the object itself.",
-        False,
-        False,
-    ),
+    "retrieval": ("Random queries and their nearest neighbours; green frames: the object itself.", False, False),
     "robustness": ("Accuracy on changed test clouds, for each kind of change and its strength.", True, False),
 }
 
@@ -105,51 +102,50 @@ def _conditions(task: str, entry: Entry) -> str:
         parts.append(f"{settings['training']['epochs']} epochs")
     if "runs" in settings:
         parts.append(f"{settings['runs']} draws, queries from the {entry['queries_from']} split")
-    return f"{', '.join(parts)}; {entry['device']}, torch {entry['torch']}, {entry['when']}."
+    threads = "1 thread" if entry["threads"] == 1 else f"{entry['threads']} threads"
+    where = f"{entry['device']}, {threads}, torch {entry['torch']}, {entry['when'][:10]}"
+    return f"{', '.join(parts)}. Measured on {where}."
 
 
-def _rows(entry: Entry, cells: Callable[[Entry], Sequence[str]]) -> list[list[str]]:
-    return [[scores["label"], *cells(scores)] for scores in entry["encoders"].values()]
+def _beside_each_other(entry: Entry, rows: Mapping[str, Callable[[Entry], str]], caption: str, what: str = "") -> str:
+    """A row for each number and a column for each encoder, which fits a narrow screen."""
+    encoders = list(entry["encoders"].values())
+    cells = [[name, *(text(scores) for scores in encoders)] for name, text in rows.items()]
+    return table([what, *(scores["label"] for scores in encoders)], cells, caption=caption)
 
 
 def _linear(entry: Entry) -> str:
-    fixed = [f"{value:g}" for value in entry["settings"]["fixed"]]
-    return table(
-        ["encoder", "C chosen", *(f"C = {value}" for value in fixed)],
-        _rows(
-            entry,
-            lambda scores: [
-                f"{percent(scores['accuracy'])} (C = {scores['c']:g})",
-                *(percent(scores["by_c"][value]) for value in fixed),
-            ],
-        ),
-        caption="Accuracy (%); C chosen on held-back training clouds, and for fixed values",
-    )
+    rows: dict[str, Callable[[Entry], str]] = {
+        "C chosen on held-back training clouds": lambda scores: f"{percent(scores['accuracy'])} (C = {scores['c']:g})"
+    }
+    for value in entry["settings"]["fixed"]:
+        rows[f"C = {value:g}"] = partial(_percent_at, keys=("by_c", f"{value:g}"))
+    return _beside_each_other(entry, rows, "Accuracy (%)")
+
+
+def _percent_at(scores: Entry, keys: Sequence[str]) -> str:
+    return percent(value_at(scores, keys))
 
 
 def _few_shot(entry: Entry) -> str:
-    settings = list(next(iter(entry["encoders"].values()))["settings"])
-    return table(
-        ["encoder", *settings],
-        _rows(
-            entry,
-            lambda scores: [
-                f"{percent(scores['settings'][name]['mean'])} ± {percent(scores['settings'][name]['deviation'])}"
-                for name in settings
-            ],
-        ),
-        caption="Accuracy (%), mean ± standard deviation of the draws",
-    )
+    def text(scores: Entry, name: str) -> str:
+        found = scores["settings"][name]
+        return f"{percent(found['mean'])} ± {percent(found['deviation'])}"
+
+    names = next(iter(entry["encoders"].values()))["settings"]
+    rows: dict[str, Callable[[Entry], str]] = {name: partial(text, name=name) for name in names}
+    return _beside_each_other(entry, rows, "Accuracy (%), mean ± standard deviation of the draws")
 
 
 def _finetune(entry: Entry) -> str:
-    shares = sorted(next(iter(entry["encoders"].values()))["fractions"], key=float)
-    counts = next(iter(entry["encoders"].values()))["fractions"]
-    return table(
-        ["start", *(f"{100 * float(share):g} % ({counts[share]['labelled_clouds']})" for share in shares)],
-        _rows(entry, lambda scores: [percent(scores["fractions"][share]["accuracy"]) for share in shares]),
-        caption="Accuracy (%) by share (and number) of labelled clouds",
-    )
+    shares = next(iter(entry["encoders"].values()))["fractions"]
+    rows: dict[str, Callable[[Entry], str]] = {
+        f"{100 * float(share):g} % ({shares[share]['labelled_clouds']} clouds)": partial(
+            _percent_at, keys=("fractions", share, "accuracy")
+        )
+        for share in sorted(shares, key=float)
+    }
+    return _beside_each_other(entry, rows, "Accuracy (%)", "labels")
 
 
 def _part_seg(entry: Entry) -> str:
