@@ -15,7 +15,7 @@ from crosspoint.data.shapenet_part import ShapeNetPart
 from crosspoint.data.shapenet_render import ShapeNetRender
 from crosspoint.data.shapes import Shapes
 from crosspoint.engine.sources import CloudDataset, labelled_clouds
-from crosspoint.evaluation.config import ClassifiedData, PairedData, PartData
+from crosspoint.evaluation.data_config import ClassifiedData, PairedData, PartData
 
 _SHAPES_PER_CLASS = 32  # where the settings leave it open
 

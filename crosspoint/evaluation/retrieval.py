@@ -18,7 +18,8 @@ from crosspoint.data.augment import ImageAugmentation, prepare_images
 from crosspoint.data.render import random_views, render
 from crosspoint.data.sample import Sample, UpAxis, collate
 from crosspoint.engine.sources import axis_shift
-from crosspoint.evaluation.config import PairedData, Retrieval
+from crosspoint.evaluation.config import Retrieval
+from crosspoint.evaluation.data_config import PairedData
 from crosspoint.evaluation.datasets import paired_objects
 from crosspoint.evaluation.encoders import Contender, contenders, evaluation_device
 from crosspoint.evaluation.extraction import progress_bar

@@ -19,7 +19,8 @@ from crosspoint.engine.distributed import World
 from crosspoint.engine.run import prepare_directory, pretrain
 from crosspoint.engine.state import initial_model
 from crosspoint.evaluate import main, parse
-from crosspoint.evaluation.config import ClassifiedData, Linear
+from crosspoint.evaluation.config import Linear
+from crosspoint.evaluation.data_config import ClassifiedData
 from crosspoint.evaluation.datasets import classified_splits
 from crosspoint.evaluation.encoders import contenders
 from crosspoint.evaluation.features import extract_features
