@@ -45,8 +45,8 @@ def read_cloud(file: Path) -> StoredCloud:
 
     npy: an array (N, 3 or more). npz: such an array named "points", or the only array. ply, off: points, or a surface
     of triangles. pcd: any of its three encodings; points without coordinates (NaN) are left out, as PCL means them.
-    xyz: a line of numbers for each point, divided by spaces or commas. bin: float32 of KITTI (4 a point), or of nuScenes
-    (5 a point, ending .pcd.bin).
+    xyz: a line of numbers for each point, divided by spaces or commas. bin: float32 of KITTI (4 a point), or of
+    nuScenes (5 a point, ending .pcd.bin).
 
     Args:
         file: The file.
