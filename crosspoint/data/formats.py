@@ -95,7 +95,8 @@ def _npy(file: Path) -> Content:
 
 
 def _npz(file: Path) -> Content:
-    with np.load(file, allow_pickle=False) as arrays:
+    # Opened here: numpy forgets to close the archive where it is damaged.
+    with file.open("rb") as content, np.load(content, allow_pickle=False) as arrays:
         names = arrays.files
         if "points" not in names and len(names) != 1:
             raise ValueError(
