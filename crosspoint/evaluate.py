@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     from crosspoint.engine.interrupt import Interrupted
+    from crosspoint.engine.loading import LoadingFailed
 
     module = importlib.import_module(f"crosspoint.evaluation.{_MODULES[type(task)]}")
     try:
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         if task.traceback:
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        go_on = f"; continue with: {command}" if isinstance(error, LoadingFailed) else ""
+        print(f"error: {' '.join(str(error).split())}{go_on}", file=sys.stderr)
         return _USER_ERROR
     return 0
 

@@ -137,14 +137,19 @@ class CloudFolder(Dataset[Sample]):
     def _pictures(self, index: int, *, first_only: bool = False) -> list[Path]:
         """Sorted pictures of an object, or just any one of them."""
         assert self.images is not None
-        stem = self.images / self.files[index].relative_to(self.root).with_suffix("")
-        single = [file for suffix in PICTURE_SUFFIXES if (file := stem.with_name(stem.name + suffix)).is_file()]
-        return single or pictures_in(stem, first_only=first_only)
+        return pictures_of(self.files[index], self.root, self.images, first_only=first_only)
 
 
 def cloud_files(root: Path) -> list[Path]:
     """Sorted files of clouds anywhere below a folder."""
     return sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+
+
+def pictures_of(file: Path, root: Path, images: Path, *, first_only: bool = False) -> list[Path]:
+    """Sorted pictures of a cloud of root in the folder of images, or just any one of them."""
+    stem = images / file.relative_to(root).with_suffix("")
+    single = [named for suffix in PICTURE_SUFFIXES if (named := stem.with_name(stem.name + suffix)).is_file()]
+    return single or pictures_in(stem, first_only=first_only)
 
 
 def folders_of(file: Path, root: Path) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def read_cloud(file: Path) -> StoredCloud:
 
     npy: an array (N, 3 or more). npz: such an array named "points", or the only array. ply, off: points, or a surface
     of triangles. pcd: any of its three encodings; points without coordinates (NaN) are left out, as PCL means them.
-    xyz, txt: a line of numbers for each point, divided by spaces or commas. bin: float32 of KITTI (4 a point), or of
+    xyz: a line of numbers for each point, divided by spaces or commas. bin: float32 of KITTI (4 a point), or of
     nuScenes (5 a point, ending .pcd.bin).
 
     Args:
@@ -95,7 +95,8 @@ def _npy(file: Path) -> Content:
 
 
 def _npz(file: Path) -> Content:
-    with np.load(file, allow_pickle=False) as arrays:
+    # Opened here: numpy forgets to close the archive where it is damaged.
+    with file.open("rb") as content, np.load(content, allow_pickle=False) as arrays:
         names = arrays.files
         if "points" not in names and len(names) != 1:
             raise ValueError(
@@ -154,7 +155,6 @@ _READERS: Mapping[str, Callable[[Path], Content]] = {
     ".off": _mesh,
     ".pcd": _pcd,
     ".xyz": _text,
-    ".txt": _text,
     ".bin": _bin,
 }
 SUFFIXES = tuple(_READERS)

@@ -33,7 +33,7 @@ class RowReader:
     """The rows of several files as one sequence, read when asked for and cached in the blocks that they are stored in.
 
     Labels, shapes and types are read and checked at once, so that a wrong file is found before a long run; the values
-    of a block are checked when it is read.
+    of a row are checked when it is read, and a wrong row leaves those around it usable.
 
     Args:
         files: The files, in order.
@@ -66,6 +66,7 @@ class RowReader:
         self._cache = ByteLimitedCache(cache_megabytes)
         self._handles: dict[Path, h5py.File] = {}
         self._process = os.getpid()
+        self._wrong: dict[tuple[int, int], str] = {}  # by file and row
         headers = [self._read_header(file, classes) for file in self.files]
         labels, points, normals, blocks = zip(*headers, strict=True)
         for file, count, has_normals in zip(self.files, points, normals, strict=True):
@@ -93,12 +94,18 @@ class RowReader:
         return {**self.__dict__, "_handles": {}}
 
     def __getitem__(self, index: int) -> Block:
-        """Arrays of a row: data, and normal and pid where there are. Views of the cache; do not change them."""
+        """Arrays of a row: data, and normal and pid where there are. Views of the cache; do not change them.
+
+        Raises:
+            ValueError: If the file cannot be read, or the row's values are not what they should be.
+        """
         number = int(np.searchsorted(self._first_row, index, side="right")) - 1
         row = index - int(self._first_row[number])
         rows = self._rows_of_block[number]
         start = row // rows * rows
         block = self._cache.get((number, start), lambda: self._read_block(number, slice(start, start + rows)))
+        if (number, row) in self._wrong:
+            raise ValueError(self._wrong[number, row])
         return {name: values[row - start] for name, values in block.items()}
 
     def _open(self, file: Path) -> h5py.File:
@@ -147,29 +154,23 @@ class RowReader:
             raise self._incomplete(file, error) from error
         for name in ("data", "normal"):
             if name in block:
-                bad = np.flatnonzero(~np.isfinite(block[name]).all(axis=(1, 2)))
-                if bad.size:
-                    raise ValueError(
-                        f"{name} must be finite, got NaN or infinity in row {rows.start + bad[0]} of {file}"
-                    )
+                for bad in (rows.start + np.flatnonzero(~np.isfinite(block[name]).all(axis=(1, 2)))).tolist():
+                    self._wrong[number, bad] = f"{name} must be finite, got NaN or infinity in row {bad} of {file}"
                 block[name] = block[name].astype(np.float32)
         if self._allowed is not None:
-            block["pid"] = self._check_parts(block["pid"], self._labels_of_file[number][rows], rows.start, file)
+            block["pid"] = block["pid"].astype(np.int64)
+            self._check_parts(block["pid"], self._labels_of_file[number][rows], number, rows.start)
         return block
 
-    def _check_parts(
-        self, parts: NDArray[Any], labels: NDArray[np.int64], first_row: int, file: Path
-    ) -> NDArray[np.int64]:
+    def _check_parts(self, parts: NDArray[np.int64], labels: NDArray[np.int64], number: int, first_row: int) -> None:
         assert self._allowed is not None
         known = (parts >= 0) & (parts < self._allowed.shape[1])
         fits = known & self._allowed[labels[:, None], np.where(known, parts, 0)]
-        if not fits.all():
-            row, point = (int(where) for where in np.argwhere(~fits)[0])
-            raise ValueError(
+        for row in np.flatnonzero(~fits.all(axis=1)).tolist():
+            self._wrong[number, first_row + row] = (
                 f"pid must be a part of its cloud's class {labels[row]}, "
-                f"got {parts[row, point]} in row {first_row + row} of {file}"
+                f"got {parts[row][~fits[row]][0]} in row {first_row + row} of {self.files[number]}"
             )
-        return parts.astype(np.int64)
 
 
 def _allowed_parts(parts_of_class: Sequence[Sequence[int]]) -> NDArray[np.bool_]:

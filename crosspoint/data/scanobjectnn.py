@@ -21,10 +21,13 @@ _FILES = {
     "obj_only": ("main_split_nobg", "objectdataset.h5"),
     "pb_t50_rs": ("main_split", _HARDEST),
 }
-_CLASSES = (
+CLASSES = (
     "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door",
     "shelf", "table", "bed", "pillow", "sink", "sofa", "toilet",
 )  # fmt: skip
+"""The classes in the order of their labels."""
+VARIANTS = tuple(_FILES)
+"""The variants, the usual one first."""
 
 
 class ScanObjectNN(Hdf5Dataset):
@@ -71,8 +74,8 @@ class ScanObjectNN(Hdf5Dataset):
         self.split = split
         self.variant = variant
         file = scan_file(self.root, variant, split)
-        reader = RowReader([file], what="ScanObjectNN", classes=len(_CLASSES), cache_megabytes=cache_megabytes)
-        super().__init__(reader, _CLASSES, num_points=num_points, seed=seed, subset=subset, up_axis=up_axis)
+        reader = RowReader([file], what="ScanObjectNN", classes=len(CLASSES), cache_megabytes=cache_megabytes)
+        super().__init__(reader, CLASSES, num_points=num_points, seed=seed, subset=subset, up_axis=up_axis)
 
 
 def scan_file(root: Path, variant: str, split: str) -> Path:

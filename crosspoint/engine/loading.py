@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -56,6 +59,7 @@ def load_batches(
 
     Raises:
         ValueError, OSError: If an object cannot be read, as the dataset raised it.
+        ChildProcessError: If a loading process died.
     """
     loader: DataLoader[Any] = DataLoader(
         _ErrorsAsItems(dataset),
@@ -66,7 +70,74 @@ def load_batches(
         worker_init_fn=leave_signals_to_parent,
         generator=torch.Generator(),  # otherwise starting to load draws from the global one, and a resumed run differs
     )
-    for batch in loader:
-        if isinstance(batch, Exception):
-            raise batch
-        yield cast(Batch, batch)
+    iterator = iter(loader)
+    with _deaths_noticed_between_steps():
+        while True:
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            except Exception as error:  # many kinds: a process may die while it hands something over
+                raise _death_of_a_worker(iterator) or error from error
+            if isinstance(batch, Exception):
+                raise batch
+            yield cast(Batch, batch)
+
+
+class LoadingFailed(OSError):  # noqa: N818 (it says what happened)
+    """Data could not be loaded; all steps until then are in the checkpoint.
+
+    Args:
+        cause: What went wrong.
+        step: Steps done, all of them in the checkpoint.
+    """
+
+    def __init__(self, cause: Exception, step: int) -> None:
+        super().__init__(f"{cause} (all {step} steps until then are in the checkpoint)")
+
+
+def save_before_failing(
+    batches: Generator[Batch, None, None], save: Callable[[], None], steps: Callable[[], int]
+) -> Generator[Batch, None, None]:
+    """The same batches; when one cannot be loaded, the run is saved first, so that no step is lost.
+
+    Args:
+        batches: From `load_batches`.
+        save: Writes a checkpoint; called between two steps.
+        steps: Tells the steps done.
+
+    Raises:
+        LoadingFailed: In place of an error of the batches.
+    """
+    try:
+        yield from batches
+    except (ValueError, OSError) as error:
+        save()
+        raise LoadingFailed(error, steps()) from error
+
+
+@contextmanager
+def _deaths_noticed_between_steps() -> Iterator[None]:
+    """DataLoader's own handler raises wherever the training is when a process dies, in the midst of an update too.
+
+    Without it, DataLoader notices some seconds later, while it waits for the next batch.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, previous)
+
+
+def _death_of_a_worker(iterator: Any) -> ChildProcessError | None:
+    for worker in getattr(iterator, "_workers", ()):
+        worker.join(timeout=0)
+        code = worker.exitcode
+        if code:
+            end = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            hint = ", often for want of memory: try fewer data.workers" if code == -signal.SIGKILL else ""
+            return ChildProcessError(f"a data-loading process must live as long as the run, got one {end}{hint}")
+    return None

@@ -17,7 +17,7 @@ from crosspoint.config import Config, flatten
 from crosspoint.data.sample import Batch
 from crosspoint.engine.checkpoint import load_checkpoint, require_same_run, save_checkpoint
 from crosspoint.engine.distributed import World
-from crosspoint.engine.loading import load_batches
+from crosspoint.engine.loading import load_batches, save_before_failing
 from crosspoint.engine.log import RunLog
 from crosspoint.engine.loop import train
 from crosspoint.engine.progress import TrainingProgress
@@ -143,6 +143,8 @@ def _train(
         world_size=world.size,
     )
     batches = load_batches(dataset, sampler, workers=config.data.workers, pin_memory=world.device.type == "cuda")
+    if world.size == 1:  # with several processes, the others would wait for this one's part of a checkpoint
+        batches = save_before_failing(batches, save, lambda: state.step)
     network: Callable[[Tensor, Tensor, Tensor], Projections] = state.model
     if world.size > 1:
         network = DistributedDataParallel(state.model, [world.device] if world.device.type == "cuda" else None)

@@ -22,7 +22,7 @@ from crosspoint.data.augment import random_scale, random_translation
 from crosspoint.data.sample import Batch
 from crosspoint.engine.checkpoint import load_checkpoint, save_checkpoint
 from crosspoint.engine.distributed import World
-from crosspoint.engine.loading import load_batches
+from crosspoint.engine.loading import load_batches, save_before_failing
 from crosspoint.engine.loop import train
 from crosspoint.engine.progress import TrainingProgress
 from crosspoint.engine.randomness import augmentation_generator, capture, restore
@@ -156,6 +156,7 @@ def train_supervised(
     if start < plan.total_steps:
         sampler = ResumableBatchSampler(len(run.dataset), batch_size, settings.epochs, run.seed, start_step=start)
         batches = load_batches(run.dataset, sampler, workers=settings.workers, pin_memory=run.device.type == "cuda")
+        batches = save_before_failing(batches, save, lambda: done)
         progress = TrainingProgress(console, plan.total_steps, start, run.label)
         with progress, closing(batches):
             train(

@@ -43,6 +43,23 @@ SECTIONS = (Config, DataConfig, ModelConfig, OptimisationConfig, OutputConfig, P
         (ModelConfig, {"k": 0}, "model.k must be at least 1, got 0"),
         (ModelConfig, {"widths": ()}, "model.widths must name at least one layer, got ()"),
         (ModelConfig, {"widths": (8, 0)}, "every entry of model.widths must be at least 1, got 0"),
+        (
+            ModelConfig,
+            {"encoder": "dgcnn_seg", "t_net": True},
+            "model.t_net must be left out unless model.encoder=pointnet (dgcnn_seg always has one), "
+            "got model.encoder=dgcnn_seg",
+        ),
+        (
+            DataConfig,
+            {"images": Path("x")},
+            "data.images must be left out unless data.dataset=folder, got x",
+        ),
+        (DataConfig, {"cache_megabytes": -1.0}, "data.cache_megabytes must be a finite number of at least 0, got -1.0"),
+        (
+            DataConfig,
+            {"dataset": "scanobjectnn"},
+            "data.root must name the folder of data.dataset=scanobjectnn, got None",
+        ),
         (ModelConfig, {"projection": 0}, "model.projection must be at least 1, got 0"),
         (ModelConfig, {"resnet_width": 3}, "model.resnet_width must be at least 4, got 3"),
         (OptimisationConfig, {"epochs": 0}, "optimisation.epochs must be at least 1, got 0"),
@@ -141,6 +158,16 @@ def test_differences_are_those_that_decide_the_weights(changed: Config, names: l
 def test_a_field_that_only_one_side_has_differs() -> None:
     flat = flatten(Config())
     assert differences(flat, {**flat, "model.gone": 1}) == ["model.gone"]
+
+
+def test_a_checkpoint_from_before_a_setting_existed_still_fits() -> None:
+    old = {name: value for name, value in flatten(Config()).items() if name != "model.encoder"}
+    assert differences(flatten(Config()), old) == []
+    assert differences(flatten(Config(model=ModelConfig(encoder="pointnet"))), old) == ["model.encoder"]
+
+
+def test_only_graphs_need_as_many_points_as_neighbours() -> None:
+    Config(model=ModelConfig(encoder="pointnet", k=99), data=DataConfig(num_points=64))
 
 
 def test_the_published_setting() -> None:

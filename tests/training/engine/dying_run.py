@@ -1,7 +1,8 @@
 """Script: runs ``crosspoint.train`` in a process that dies, or is asked to stop, at an exact moment.
 
 usage: dying_run.py MOMENT COUNT SIGNAL [TRAINING OPTIONS]
-MOMENT step: when the COUNT-th step of this process has ended; save: half-way through writing its COUNT-th checkpoint.
+MOMENT step: when the COUNT-th step of this process has ended; save: half-way through writing its COUNT-th checkpoint;
+load: when a data-loading process is asked for its COUNT-th object.
 With several processes only the last one sends itself the signal.
 """
 
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import get_worker_info
 
+from crosspoint.data import Shapes
 from crosspoint.engine.step import TrainingStep
 from crosspoint.train import main
 
@@ -57,7 +60,18 @@ def strike_within_saves(strike: Any) -> None:
     torch.save = save
 
 
+def strike_within_loading(strike: Any) -> None:
+    original = Shapes.__getitem__
+
+    def get(self: Shapes, key: Any) -> Any:
+        if get_worker_info() is not None:
+            strike()
+        return original(self, key)
+
+    Shapes.__getitem__ = get  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     moment, strike = sys.argv[1], after(int(sys.argv[2]), int(sys.argv[3]))
-    {"step": strike_after_steps, "save": strike_within_saves}[moment](strike)
+    {"step": strike_after_steps, "save": strike_within_saves, "load": strike_within_loading}[moment](strike)
     sys.exit(main(sys.argv[4:]))

@@ -1,8 +1,10 @@
+import os
+
 import pytest
 import torch
 
 from crosspoint.data.sample import Sample
-from crosspoint.engine.loading import load_batches
+from crosspoint.engine.loading import LoadingFailed, load_batches, save_before_failing
 from crosspoint.engine.sampler import ResumableBatchSampler
 
 
@@ -25,6 +27,19 @@ class Numbers:
         return Sample(points=torch.tensor([[index, epoch, 0.0]]), label=torch.tensor(0))
 
 
+class Deadly(Numbers):
+    """One of the clouds ends the process that reads it."""
+
+    def __init__(self, deadly: int) -> None:
+        super().__init__()
+        self.deadly = deadly
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        if key[0] == self.deadly:
+            os._exit(3)
+        return super().__getitem__(key)
+
+
 def plan() -> ResumableBatchSampler:
     return ResumableBatchSampler(6, 2, 2, seed=0, start_step=1)
 
@@ -42,3 +57,30 @@ def test_an_error_arrives_as_it_was_raised() -> None:
     next(batches)
     with pytest.raises(FileNotFoundError, match=r"^number \d must exist, got nothing$"):
         next(batches)
+
+
+def test_the_death_of_a_loading_process_is_one_clear_error() -> None:
+    deadly = Deadly(list(plan())[2][0][0])
+    message = "^a data-loading process must live as long as the run, got one ended with exit code 3$"
+    with pytest.raises(ChildProcessError, match=message):
+        list(load_batches(deadly, plan(), workers=1, pin_memory=False))
+
+
+def test_a_run_is_saved_before_it_fails() -> None:
+    saved = []
+    loaded = load_batches(Numbers(broken=list(plan())[1][0][0]), plan(), workers=0, pin_memory=False)
+    batches = save_before_failing(loaded, lambda: saved.append(True), lambda: 7)
+    next(batches)
+    assert not saved
+    with pytest.raises(LoadingFailed, match=r"^number \d must exist, got nothing \(all 7 steps until then are in the "):
+        next(batches)
+    assert saved == [True]
+
+
+def test_a_run_that_is_closed_is_not_saved() -> None:
+    saved = []
+    loaded = load_batches(Numbers(), plan(), workers=0, pin_memory=False)
+    batches = save_before_failing(loaded, lambda: saved.append(True), lambda: 7)
+    next(batches)
+    batches.close()
+    assert not saved

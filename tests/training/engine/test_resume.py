@@ -107,6 +107,28 @@ def test_data_loading_processes_do_not_change_the_weights(training: Any, undistu
     assert same(ours, theirs)
 
 
+def test_a_dead_data_loading_process_costs_no_step(training: Any, undisturbed: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    # It dies within the sixth batch; how many of the five before it have arrived by then is a matter of speed.
+    no_probe = ("--data.workers", "1", "--probe.dataset", "none")
+    died = training.train_and_strike("load", 22, signal.SIGKILL, directory, *no_probe)
+    assert died.returncode == 2, died.stderr
+    message = (
+        "error: a data-loading process must live as long as the run, got one killed by SIGKILL, often for want of "
+    )
+    assert died.stderr.startswith(message)
+    done = load_checkpoint(directory / CHECKPOINT_NAME)["step"]
+    assert 3 <= done <= 5
+    assert f" (all {done} steps until then are in the checkpoint); continue with: python -m " in died.stderr
+    assert died.stderr.endswith(" --resume\n")
+    assert died.stderr.count("\n") == 1
+    assert [step for step, _ in losses(directory)] == list(range(1, done + 1))
+    resumed = training.train(directory, "--resume", *no_probe)
+    assert resumed.returncode == 0, resumed.stderr
+    ours, theirs = (load_checkpoint(folder / CHECKPOINT_NAME)["model"] for folder in (directory, undisturbed))
+    assert same(ours, theirs)
+
+
 def test_resuming_a_finished_run_reports_again(training: Any, undisturbed: Path) -> None:
     before = (undisturbed / CHECKPOINT_NAME).read_bytes()
     again = training.train(undisturbed, "--resume")
