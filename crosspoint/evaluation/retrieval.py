@@ -52,7 +52,10 @@ def evaluate(task: Retrieval, console: Console) -> None:
     encoders = contenders(task)
     for one in encoders:
         if one.network is None:
-            raise ValueError(f"retrieval needs a checkpoint with image encoder and heads, got {one.label} without")
+            raise ValueError(
+                f"retrieval needs a checkpoint of CrossPoint with image encoder and heads, got an encoder alone in "
+                f"{task.checkpoint}"
+            )
     flat = encoders[-1].pretraining
     num_points = task.data.num_points or int(flat.get("data.num_points", 1024))
     size = int(flat.get("data.image_size", 128))
