@@ -113,6 +113,8 @@ def _pretrain(config: Config, console: Console, world: World) -> CrossPoint:
     console.print(
         f"pre-training on {len(dataset)} objects, {plan.total_steps - state.step} of {plan.total_steps} steps to go"
     )
+    if rendered := getattr(dataset, "rendered", 0):
+        console.print(f"{rendered} of them have no pictures; views of them are rendered")
     if state.step < plan.total_steps:
         _train(config, console, world, state, dataset, save)
     return state.model
