@@ -110,6 +110,8 @@ def pretrain(config: Config, console: Console, world: World, score: Score | None
     console.print(
         f"pre-training on {len(dataset)} objects, {plan.total_steps - state.step} of {plan.total_steps} steps to go"
     )
+    if rendered := getattr(dataset, "rendered", 0):
+        console.print(f"{rendered} of them have no pictures; views of them are rendered")
     if state.step < plan.total_steps:
         _train(config, console, world, state, dataset, save, keep_best)
     return state.model

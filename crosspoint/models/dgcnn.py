@@ -73,4 +73,5 @@ class DGCNN(CloudEncoder):
         embedded = self.embed(torch.cat(outputs, dim=2))
         # BatchNorm1d counts every point as one sample, so clouds and points are merged for it.
         embedded = self.activation(self.norm(embedded.flatten(0, 1))).unflatten(0, points.shape[:2])
-        return torch.cat([embedded.amax(dim=1), embedded.mean(dim=1)], dim=1)
+        # Not amax, which shares the gradient among equal maxima and so passes over all points several times more.
+        return torch.cat([embedded.max(dim=1).values, embedded.mean(dim=1)], dim=1)

@@ -69,7 +69,7 @@ class DGCNNSeg(CloudEncoder):
         first = self.first(points, pointkernels.knn(points[..., -3:], min(self.k, points.shape[1])))
         second = self.second(first)
         features = torch.cat([first, second, self.third(second)], dim=2)
-        return features, self.embed(features).amax(dim=1)
+        return features, self.embed(features).max(dim=1).values
 
     def forward(self, points: Tensor) -> Tensor:
         """The cloud's feature alone, (B, ``out_channels``); see :meth:`encode`."""

@@ -61,4 +61,4 @@ class PointNet(CloudEncoder):
             if number == _BEFORE_FEATURE_TRANSFORM and self.feature_transform is not None:
                 features = torch.bmm(features, self.feature_transform(features))
             features = layer(features)
-        return features.amax(dim=1)
+        return features.max(dim=1).values

@@ -48,7 +48,7 @@ class EdgeTransformNet(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """Matrices (B, 3, 3) for points (B, N, 3); a point is a row, so the matrix stands on its right."""
-        matrices: Tensor = self.regression(self.embed(self.edges(points)).amax(dim=1))
+        matrices: Tensor = self.regression(self.embed(self.edges(points)).max(dim=1).values)
         return matrices
 
 
@@ -69,5 +69,5 @@ class PointTransformNet(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Matrices (B, C, C) for features (B, N, C); a point is a row, so the matrix stands on its right."""
-        matrices: Tensor = self.regression(self.layers(features).amax(dim=1))
+        matrices: Tensor = self.regression(self.layers(features).max(dim=1).values)
         return matrices
