@@ -23,24 +23,29 @@ Axis = Literal["x", "y", "z"]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]  # on the command line: --name alone, without a --no-name
 
 
-def _require(condition: bool, rule: str, value: object) -> None:
+def require(condition: bool, rule: str, value: object) -> None:
+    """Raises ValueError with the rule and the value, unless the condition holds."""
     if not condition:
         raise ValueError(f"{rule}, got {value}")
 
 
-def _require_at_least(name: str, value: int, low: int) -> None:
-    _require(value >= low, f"{name} must be at least {low}", value)
+def require_at_least(name: str, value: int, low: int) -> None:
+    """Raises ValueError if a setting is too small."""
+    require(value >= low, f"{name} must be at least {low}", value)
 
 
-def _require_non_negative(name: str, value: float) -> None:
-    _require(math.isfinite(value) and value >= 0, f"{name} must be a finite number of at least 0", value)
+def require_non_negative(name: str, value: float) -> None:
+    """Raises ValueError if a setting is negative or not finite."""
+    require(math.isfinite(value) and value >= 0, f"{name} must be a finite number of at least 0", value)
 
 
-def _require_positive(name: str, value: float) -> None:
-    _require(math.isfinite(value) and value > 0, f"{name} must be a finite number above 0", value)
+def require_positive(name: str, value: float) -> None:
+    """Raises ValueError if a setting is not above 0 or not finite."""
+    require(math.isfinite(value) and value > 0, f"{name} must be a finite number above 0", value)
 
 
-def _require_source(name: str, dataset: str, root: Path | None, up_axis: Axis) -> None:
+def require_source(name: str, dataset: str, root: Path | None, up_axis: Axis) -> None:
+    """Raises ValueError if a dataset on disk has no folder, or the procedural one has a folder or another axis."""
     on_disk = dataset not in ("shapes", "none")
     if on_disk and root is None:
         raise ValueError(f"{name}.root must name the folder of {name}.dataset={dataset}, got None")
@@ -78,12 +83,12 @@ class DataConfig:
     """What each process that loads data keeps of the files in memory, at most."""
 
     def __post_init__(self) -> None:
-        _require_source("data", self.dataset, self.root, self.up_axis)
-        _require_at_least("data.per_class", self.per_class, 1)
-        _require_at_least("data.num_points", self.num_points, 2)
-        _require_at_least("data.image_size", self.image_size, 32)
-        _require_at_least("data.workers", self.workers, 0)
-        _require_non_negative("data.cache_megabytes", self.cache_megabytes)
+        require_source("data", self.dataset, self.root, self.up_axis)
+        require_at_least("data.per_class", self.per_class, 1)
+        require_at_least("data.num_points", self.num_points, 2)
+        require_at_least("data.image_size", self.image_size, 32)
+        require_at_least("data.workers", self.workers, 0)
+        require_non_negative("data.cache_megabytes", self.cache_megabytes)
         if self.images is not None and self.dataset != "folder":
             raise ValueError(f"data.images must be left out unless data.dataset=folder, got {self.images}")
 
@@ -116,18 +121,18 @@ class ModelConfig:
     """Folder or hub name of pre-trained image weights, whose own depth and width then count; None: random weights."""
 
     def __post_init__(self) -> None:
-        _require_at_least("model.k", self.k, 1)
-        _require(
+        require_at_least("model.k", self.k, 1)
+        require(
             self.encoder == "pointnet" or not self.t_net,
             "model.t_net must be left out unless model.encoder=pointnet (dgcnn_seg always has one)",
             f"model.encoder={self.encoder}",
         )
-        _require(len(self.widths) > 0, "model.widths must name at least one layer", self.widths)
+        require(len(self.widths) > 0, "model.widths must name at least one layer", self.widths)
         for width in self.widths:
-            _require_at_least("every entry of model.widths", width, 1)
+            require_at_least("every entry of model.widths", width, 1)
         for name in ("embedding", "cloud_hidden", "image_hidden", "projection"):
-            _require_at_least(f"model.{name}", getattr(self, name), 1)
-        _require_at_least("model.resnet_width", self.resnet_width, 4)
+            require_at_least(f"model.{name}", getattr(self, name), 1)
+        require_at_least("model.resnet_width", self.resnet_width, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +155,14 @@ class OptimisationConfig:
     """Weight of the loss between an object's clouds and its image."""
 
     def __post_init__(self) -> None:
-        _require_at_least("optimisation.epochs", self.epochs, 1)
-        _require_at_least("optimisation.batch_size", self.batch_size, 2)
-        _require_positive("optimisation.learning_rate", self.learning_rate)
-        _require_non_negative("optimisation.weight_decay", self.weight_decay)
-        _require_positive("optimisation.temperature", self.temperature)
-        _require_non_negative("optimisation.intra_weight", self.intra_weight)
-        _require_non_negative("optimisation.cross_weight", self.cross_weight)
-        _require(
+        require_at_least("optimisation.epochs", self.epochs, 1)
+        require_at_least("optimisation.batch_size", self.batch_size, 2)
+        require_positive("optimisation.learning_rate", self.learning_rate)
+        require_non_negative("optimisation.weight_decay", self.weight_decay)
+        require_positive("optimisation.temperature", self.temperature)
+        require_non_negative("optimisation.intra_weight", self.intra_weight)
+        require_non_negative("optimisation.cross_weight", self.cross_weight)
+        require(
             self.intra_weight + self.cross_weight > 0,
             "optimisation.intra_weight and optimisation.cross_weight must not both be 0",
             f"{self.intra_weight} and {self.cross_weight}",
@@ -186,13 +191,13 @@ class ProbeConfig:
     """Epochs between two looks at that held-back part, which keep the best network in best.pt; 0: only the last."""
 
     def __post_init__(self) -> None:
-        _require_source("probe", self.dataset, self.root, self.up_axis)
-        _require_at_least("probe.per_class", self.per_class, 4)
-        _require_at_least("probe.num_points", self.num_points, 2)
-        _require_at_least("probe.select_epochs", self.select_epochs, 0)
-        _require(len(self.c) > 0, "probe.c must hold at least one value", self.c)
+        require_source("probe", self.dataset, self.root, self.up_axis)
+        require_at_least("probe.per_class", self.per_class, 4)
+        require_at_least("probe.num_points", self.num_points, 2)
+        require_at_least("probe.select_epochs", self.select_epochs, 0)
+        require(len(self.c) > 0, "probe.c must hold at least one value", self.c)
         for value in self.c:
-            _require_positive("every entry of probe.c", value)
+            require_positive("every entry of probe.c", value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,9 +218,9 @@ class OutputConfig:
     """Method that draws the held-out features in two dimensions."""
 
     def __post_init__(self) -> None:
-        _require_at_least("output.checkpoint_steps", self.checkpoint_steps, 1)
-        _require_non_negative("output.checkpoint_seconds", self.checkpoint_seconds)
-        _require_at_least("output.log_steps", self.log_steps, 1)
+        require_at_least("output.checkpoint_steps", self.checkpoint_steps, 1)
+        require_non_negative("output.checkpoint_seconds", self.checkpoint_seconds)
+        require_at_least("output.log_steps", self.log_steps, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +247,7 @@ class Config:
     """Show the full traceback of an error instead of one line."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.seed < 2**32, "seed must be at least 0 and below 2**32", self.seed)
+        require(0 <= self.seed < 2**32, "seed must be at least 0 and below 2**32", self.seed)
         for name, num_points in (("data", self.data.num_points), ("probe", self.probe.num_points)):
             used = name == "data" or self.probe.dataset != "none"
             if used and self.model.encoder != "pointnet" and self.model.k > num_points:

@@ -14,10 +14,10 @@ from crosspoint.config import (
     Device,
     Flag,
     ModelConfig,
-    _require,
-    _require_at_least,
-    _require_non_negative,
-    _require_positive,
+    require,
+    require_at_least,
+    require_non_negative,
+    require_positive,
 )
 from crosspoint.evaluation.data_config import ClassifiedData, PairedData, PartData
 
@@ -48,14 +48,14 @@ class SupervisedConfig:
     """Write a checkpoint at least this often; one is written at the end of every training too."""
 
     def __post_init__(self) -> None:
-        _require_at_least("training.epochs", self.epochs, 1)
-        _require_at_least("training.batch_size", self.batch_size, 2)
-        _require_positive("training.learning_rate", self.learning_rate)
-        _require_non_negative("training.weight_decay", self.weight_decay)
-        _require(0 <= self.dropout < 1, "training.dropout must lie in [0, 1)", self.dropout)
-        _require(0 <= self.label_smoothing < 1, "training.label_smoothing must lie in [0, 1)", self.label_smoothing)
-        _require_at_least("training.workers", self.workers, 0)
-        _require_positive("training.checkpoint_seconds", self.checkpoint_seconds)
+        require_at_least("training.epochs", self.epochs, 1)
+        require_at_least("training.batch_size", self.batch_size, 2)
+        require_positive("training.learning_rate", self.learning_rate)
+        require_non_negative("training.weight_decay", self.weight_decay)
+        require(0 <= self.dropout < 1, "training.dropout must lie in [0, 1)", self.dropout)
+        require(0 <= self.label_smoothing < 1, "training.label_smoothing must lie in [0, 1)", self.label_smoothing)
+        require_at_least("training.workers", self.workers, 0)
+        require_positive("training.checkpoint_seconds", self.checkpoint_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class Evaluation:
             object.__setattr__(self, "checkpoint", None)
         if self.checkpoint is not None and self.model != ModelConfig():
             raise ValueError("model.* must be left out when the checkpoint says what the encoder is, got other values")
-        _require(0 <= self.seed < 2**32, "seed must be at least 0 and below 2**32", self.seed)
+        require(0 <= self.seed < 2**32, "seed must be at least 0 and below 2**32", self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +106,9 @@ class Linear(Evaluation):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("choices", "fixed"):
-            _require(len(getattr(self, name)) > 0, f"{name} must hold at least one value", getattr(self, name))
+            require(len(getattr(self, name)) > 0, f"{name} must hold at least one value", getattr(self, name))
             for value in getattr(self, name):
-                _require_positive(f"every entry of {name}", value)
+                require_positive(f"every entry of {name}", value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,12 +137,12 @@ class FewShot(Evaluation):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, low in (("ways", 2), ("shots", 1)):
-            _require(len(getattr(self, name)) > 0, f"{name} must hold at least one number", getattr(self, name))
+            require(len(getattr(self, name)) > 0, f"{name} must hold at least one number", getattr(self, name))
             for value in getattr(self, name):
-                _require_at_least(f"every entry of {name}", value, low)
-        _require_at_least("queries", self.queries, 1)
-        _require_at_least("runs", self.runs, 1)
-        _require_positive("c", self.c)
+                require_at_least(f"every entry of {name}", value, low)
+        require_at_least("queries", self.queries, 1)
+        require_at_least("runs", self.runs, 1)
+        require_positive("c", self.c)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +164,9 @@ class Finetune(Evaluation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(len(self.fractions) > 0, "fractions must hold at least one value", self.fractions)
+        require(len(self.fractions) > 0, "fractions must hold at least one value", self.fractions)
         for value in self.fractions:
-            _require(0 < value <= 1, "every entry of fractions must lie in (0, 1]", value)
+            require(0 < value <= 1, "every entry of fractions must lie in (0, 1]", value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,10 +203,10 @@ class Retrieval(Evaluation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(len(self.k) > 0, "k must hold at least one number", self.k)
+        require(len(self.k) > 0, "k must hold at least one number", self.k)
         for value in self.k:
-            _require_at_least("every entry of k", value, 1)
-        _require_at_least("shown", self.shown, 1)
+            require_at_least("every entry of k", value, 1)
+        require_at_least("shown", self.shown, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,9 +223,9 @@ class Robustness(Evaluation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(len(self.choices) > 0, "choices must hold at least one value", self.choices)
+        require(len(self.choices) > 0, "choices must hold at least one value", self.choices)
         for value in self.choices:
-            _require_positive("every entry of choices", value)
+            require_positive("every entry of choices", value)
 
 
 def settings(task: object) -> dict[str, object]:

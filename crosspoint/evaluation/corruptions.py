@@ -75,6 +75,15 @@ CORRUPTIONS: Mapping[str, tuple[Corruption, tuple[float, ...]]] = {
 }
 """For each kind the function and its parameter at strengths 1 to 5."""
 
+UNITS: Mapping[str, str] = {
+    "noise": "standard deviation",
+    "dropped points": "share removed",
+    "rotation": "degrees",
+    "scale": "largest factor",
+    "occlusion": "share removed",
+}
+"""What each kind's parameter is."""
+
 
 def corruption(kind: str, strength: int, seed: int) -> Callable[[Tensor], Tensor]:
     """A change of batches that is the same whenever it is made anew.

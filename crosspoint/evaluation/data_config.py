@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from crosspoint.config import Axis, ScanObjectNNVariant, _require_at_least, _require_source
+from crosspoint.config import Axis, ScanObjectNNVariant, require_at_least, require_source
 
 ClassifiedDataset = Literal["shapes", "modelnet40", "modelnet10", "scanobjectnn", "shapenet_part", "folder"]
 PartDataset = Literal["shapes", "shapenet_part"]
@@ -33,10 +33,10 @@ class ClassifiedData:
     """Seed of the procedural objects and of the choice of clouds where per_class leaves some out."""
 
     def __post_init__(self) -> None:
-        _require_source("data", self.dataset, self.root, self.up_axis)
-        _require_at_least("data.num_points", self.num_points, 2)
-        _require_at_least("data.per_class", 1 if self.per_class is None else self.per_class, 1)
-        _require_at_least("data.seed", self.seed, 0)
+        require_source("data", self.dataset, self.root, self.up_axis)
+        require_at_least("data.num_points", self.num_points, 2)
+        require_at_least("data.per_class", 1 if self.per_class is None else self.per_class, 1)
+        require_at_least("data.seed", self.seed, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +57,10 @@ class PartData:
     """Seed of the procedural objects and of the points drawn."""
 
     def __post_init__(self) -> None:
-        _require_source("data", self.dataset, self.root, self.up_axis)
-        _require_at_least("data.num_points", self.num_points, 2)
-        _require_at_least("data.per_class", self.per_class, 1)
-        _require_at_least("data.seed", self.seed, 0)
+        require_source("data", self.dataset, self.root, self.up_axis)
+        require_at_least("data.num_points", self.num_points, 2)
+        require_at_least("data.per_class", self.per_class, 1)
+        require_at_least("data.seed", self.seed, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class PairedData:
     """Seed of the procedural objects, of the choice of objects and of their views."""
 
     def __post_init__(self) -> None:
-        _require_source("data", self.dataset, self.root, self.up_axis)
-        _require_at_least("data.num_points", 2 if self.num_points is None else self.num_points, 2)
-        _require_at_least("data.objects", self.objects, 2)
-        _require_at_least("data.seed", self.seed, 0)
+        require_source("data", self.dataset, self.root, self.up_axis)
+        require_at_least("data.num_points", 2 if self.num_points is None else self.num_points, 2)
+        require_at_least("data.objects", self.objects, 2)
+        require_at_least("data.seed", self.seed, 0)

@@ -49,7 +49,10 @@ def write_confusion(path: Path, counts: NDArray[np.int64], class_names: Sequence
 
 
 def write_robustness(
-    path: Path, accuracies: Mapping[str, Mapping[str, Sequence[float]]], parameters: Mapping[str, Sequence[float]]
+    path: Path,
+    accuracies: Mapping[str, Mapping[str, Sequence[float]]],
+    parameters: Mapping[str, Sequence[float]],
+    units: Mapping[str, str],
 ) -> Path:
     """Accuracy over strength, a panel for each kind of change.
 
@@ -57,6 +60,7 @@ def write_robustness(
         path: Where to write.
         accuracies: For each encoder and kind, the accuracy at strengths 0 (clean), 1, ...
         parameters: For each kind, what the strengths from 1 on mean.
+        units: For each kind, what its parameter is.
     """
     columns = 2
     rows = -(-len(parameters) // columns)
@@ -66,7 +70,7 @@ def write_robustness(
         for number, (label, scores) in enumerate(accuracies.items()):
             axes.plot(range(len(scores[kind])), 100 * np.array(scores[kind]), "o-", color=f"C{number}", label=label)
         axes.set_xticks(range(len(values) + 1), ["clean", *(f"{value:g}" for value in values)], fontsize=8)
-        axes.set_title(kind, fontsize=10)
+        axes.set_title(f"{kind} ({units[kind]})", fontsize=10)
         axes.set_ylim(0, 100)
         axes.grid(alpha=0.3)
     for row in range(rows):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crosspoint.evaluation.config import Robustness
-from crosspoint.evaluation.corruptions import CORRUPTIONS, STRENGTHS, corruption
+from crosspoint.evaluation.corruptions import CORRUPTIONS, STRENGTHS, UNITS, corruption
 from crosspoint.evaluation.datasets import Chosen, classified_splits
 from crosspoint.evaluation.encoders import Contender, contenders, evaluation_device
 from crosspoint.evaluation.extraction import changed_features, split_features
@@ -37,6 +37,7 @@ def evaluate(task: Robustness, console: Console) -> None:
         folder / f"{NAME}-{entry_name(task)}.png",
         {one.label: scores[one.key]["accuracies"] for one in encoders},
         {kind: parameters for kind, (_, parameters) in CORRUPTIONS.items()},
+        UNITS,
     )
     content = {
         "test_clouds": len(test),

@@ -4,7 +4,17 @@ import re
 import pytest
 import torch
 
-from crosspoint.evaluation.corruptions import CORRUPTIONS, STRENGTHS, corruption, drop, noise, occlude, rotate, scale
+from crosspoint.evaluation.corruptions import (
+    CORRUPTIONS,
+    STRENGTHS,
+    UNITS,
+    corruption,
+    drop,
+    noise,
+    occlude,
+    rotate,
+    scale,
+)
 
 
 def clouds(count: int = 4, points: int = 200) -> torch.Tensor:
@@ -80,6 +90,7 @@ def test_seeded_and_stronger_with_strength(kind: str) -> None:
     assert torch.equal(points, before)
     parameters = CORRUPTIONS[kind][1]
     assert len(parameters) == STRENGTHS
+    assert UNITS[kind]
     assert list(parameters) == sorted(set(parameters))
 
 
