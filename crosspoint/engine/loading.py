@@ -113,7 +113,7 @@ def save_before_failing(
         steps: Tells the steps done.
 
     Raises:
-        LoadingFailed: In place of an error of the batches.
+        LoadingFailed: In place of an error of the batches; whatever save raises goes first.
     """
     try:
         yield from batches
