@@ -26,9 +26,10 @@ format:
     ruff format .
     git ls-files '*.cpp' '*.h' '*.cu' '*.cuh' | xargs clang-format -i
 
-# Compile every CUDA source for every supported architecture; needs nvcc, but no GPU.
-compile-cuda:
-    python tools/compile_cuda.py
+# Compile every CUDA source for every supported architecture and hold each kernel to its budget and rules; needs nvcc,
+# but no GPU. `just compile-cuda --write-budget` takes what the kernels need now as their budget.
+compile-cuda *arguments:
+    python tools/compile_cuda.py {{arguments}}
 
 bench:
     python benchmarks/knn_bench.py
