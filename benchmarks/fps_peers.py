@@ -63,7 +63,8 @@ def torch_loop_compiled(points: Tensor, samples: int, settings: Settings) -> Con
 
 def _require_short_loop(points: Tensor, samples: int, settings: Settings) -> None:
     """Raise LeftOut where the loop would take minutes: a CPU waits for the points, a GPU for the launches."""
-    if settings.device == "cpu" and points.shape[0] * points.shape[1] * samples > 5e8 or samples > 20_000:
+    on_cpu = settings.device == "cpu" and points.shape[0] * points.shape[1] * samples > 5e8
+    if on_cpu or samples > 20_000:
         raise LeftOut("its loop would take minutes")
 
 

@@ -2,8 +2,8 @@
 
 python benchmarks/gpu_report.py --help
 
-Needs neither a network nor anything beyond Python, torch and the CUDA toolkit to start with; what is missing is named and
-the rest goes on. This process imports no torch: every part runs in processes of its own, with a time limit.
+Needs neither a network nor anything beyond Python, torch and the CUDA toolkit to start with; what is missing is named
+and the rest goes on. This process imports no torch: every part runs in processes of its own, with a time limit.
 """
 
 from __future__ import annotations
@@ -60,8 +60,19 @@ def gpu() -> dict[str, str]:
     try:
         line = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.splitlines()[0]
     except (OSError, subprocess.SubprocessError, IndexError):
-        return {}
+        return gpu_of_torch()
     return dict(zip(fields, (value.strip() for value in line.split(",")), strict=False))
+
+
+def gpu_of_torch() -> dict[str, str]:
+    """Name and capability of the GPU by another process; empty where it finds none."""
+    code = "import torch; print(torch.cuda.get_device_name(), *torch.cuda.get_device_capability(), sep=chr(10))"
+    try:
+        printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+        name, major, minor = printed.stdout.splitlines()[-3:]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return {}
+    return {"name": name, "compute_cap": f"{major}.{minor}"}
 
 
 def commit() -> str:
@@ -140,7 +151,7 @@ def main(arguments: list[str]) -> int:
         )
     device = {} if options.dry_run else gpu()
     if not device and not options.dry_run:
-        print("nvidia-smi must list a GPU, found none (--dry-run needs none)", file=sys.stderr)
+        print("nvidia-smi or torch must find a GPU, found none (--dry-run needs none)", file=sys.stderr)
         return 1
     report = Report(environment(arguments, device))
     name = "dry-run" if options.dry_run else re.sub(r"[^a-z0-9]+", "-", device["name"].lower()).strip("-")
@@ -148,11 +159,14 @@ def main(arguments: list[str]) -> int:
     def save(found: Finding) -> None:
         report.findings.append(found)
         write(options.output / f"{name}.json", report.as_json())
-        write(options.output / f"{name}.md", markdown.render(report))
+        try:
+            write(options.output / f"{name}.md", markdown.render(report))
+        except Exception:  # the numbers are safe, and the next parts still count
+            traceback.print_exc()
 
     with tempfile.TemporaryDirectory() as work:
         run_parts(options, Context(options.dry_run, Path(work), report, device.get("compute_cap")), save)
-    print(f"\n{markdown.render(report)}\nsaved in {options.output / name}.json and .md")
+    print(f"\n{(options.output / f'{name}.md').read_text()}\nsaved in {options.output / name}.json and .md")
     return int(any(found.status in FAULTS for found in report.findings))
 
 

@@ -2,7 +2,8 @@
 
 A floor is the largest of: the bytes that must move (each input read once, each output written once) over the copy
 bandwidth; the arithmetic in float32 over the rate of multiply-adds; and, for farthest point sampling, a maximum over a
-warp for each sample, since every sample depends on the one before.
+warp for each sample, since every sample depends on the one before. Neighbours among features can be found by a product
+of matrices on tensor cores with a bound of its error, so float32 arithmetic is no floor for them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ ASSUMED: dict[str, float] = {
     "copy_bandwidth": 4.3e12,
     "l2_bandwidth": 5.5e12,
     "multiply_adds": 33.4e12,
+    "tensor_operations": 495e12,  # TF32 without sparsity, a multiplication and an addition being two; not measured
     "warp_maximum": 45e-9,
     "block_barrier": 20e-9,
     "launch": 5e-6,
@@ -22,6 +24,8 @@ ASSUMED: dict[str, float] = {
 }
 # With so many points and more, trees leave out most pairs, so that all pairs are no floor.
 TREES_FROM = 4096
+# With so many channels and more, tensor cores help.
+FEATURES_FROM = 16
 FLOAT, INDEX = 4, 8
 
 
@@ -39,11 +43,13 @@ def _largest(**limits: float) -> Floor:
 
 
 def knn(batch: int, points: int, channels: int, k: int, machine: dict[str, Any]) -> Floor:
-    """All pairs (a subtraction and a multiply-add for each coordinate) up to some size, and the bytes."""
+    """All pairs up to some size (a subtraction and a multiply-add for each coordinate), and the bytes."""
     rows = batch * points
     moved = rows * (channels * FLOAT + k * (FLOAT + INDEX)) / machine["copy_bandwidth"]
     if points >= TREES_FROM and channels <= 4:
         return _largest(memory=moved)
+    if channels >= FEATURES_FROM:
+        return _largest(memory=moved, tensor_cores=2 * channels * rows * points / machine["tensor_operations"])
     return _largest(memory=moved, arithmetic=2 * channels * rows * points / machine["multiply_adds"])
 
 

@@ -1,7 +1,7 @@
 """Times every operator: as it is called, and its work on the device alone, by replaying a CUDA graph of the call.
 
-The buffers rotate: every call of a contender works on another copy of the inputs, and the clock writes over the L2 cache
-in between, so that nothing is faster than it would be on fresh data.
+The buffers rotate: every call of a contender works on another copy of the inputs, and the clock writes over the L2
+cache in between, so that nothing is faster than it would be on fresh data.
 """
 
 from __future__ import annotations
@@ -26,6 +26,15 @@ BUDGET = timing.Budget(rounds=9, seconds=0.15, most_seconds=1.0, most_rounds=60,
 # A call of ours that takes longer than this is measured with fewer samples.
 LONGEST = 2.0
 PACKAGES = ("pointkernels", "torch")
+# What can be captured besides our operators. Others wait for the device, and a capture that fails leaves torch's
+# allocator and random numbers unusable for the rest of the process.
+CAPTURABLE = (
+    "torch cdist+topk",
+    "torch matmul+topk (DGCNN)",
+    "torch.compile matmul+topk",
+    "Conv2d+BatchNorm2d+max (DGCNN)",
+    "torch.compile of it",
+)
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,9 @@ def measure(timed: Timed, plan: Plan, machine: dict[str, Any]) -> dict[str, Any]
     for number, first in enumerate(copies[0].contenders):
         if first.package not in PACKAGES or (plan.settings.compiled and not first.ours and not first.compiles):
             continue
-        contender = rotated([copy.contenders[number] for copy in copies])
+        # Each copy of a compiled contender would be compiled anew.
+        turns = [copy.contenders[number] for copy in (copies[:1] if first.compiles else copies)]
+        contender = rotated(turns)
         with full_float32():
             status, note, seconds = check(contender, copies[0], plan.clock, plan.budget)
         row = rows[first.name] = {"contender": first.name, "ours": first.ours, "status": status, "note": note}
@@ -143,12 +154,14 @@ def measure(timed: Timed, plan: Plan, machine: dict[str, Any]) -> dict[str, Any]
             row["call"] = [seconds * scale] * 3
         elif status == "ok":
             ready.append(contender)
-            if plan.graphs:
+            if plan.graphs and (first.ours or first.name in CAPTURABLE):
                 try:
-                    ready.append(captured(contender, [copy.contenders[number].call for copy in copies]))
-                except Exception as error:  # some of torch's operators cannot be captured
-                    row["note"] = "; ".join(filter(None, [note, f"not captured: {str(error).splitlines()[0]}"]))
-                    torch.cuda.synchronize()
+                    ready.append(captured(contender, [turn.call for turn in turns]))
+                except RuntimeError as error:
+                    text = f"cannot be captured in a CUDA graph: {(str(error).splitlines() or [''])[0]}"
+                    row |= {"status": "failed", "note": "; ".join(filter(None, [note, text]))}
+                    result["unusable"] = True  # this process, see above
+                    break
     for reason in (f"{name}: {text}" for name, text in copies[0].left_out.items() if name.startswith("torch ")):
         result["note"] = "; ".join(filter(None, [result.get("note", ""), reason]))
     for name, times in timing.interleave(ready, plan.clock, plan.budget).items():

@@ -6,6 +6,7 @@ on behind the case that broke it.
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 import traceback
@@ -21,7 +22,7 @@ from gpu.cases import cases
 from gpu.findings import write
 from gpu.operators import measure, plan
 
-BROKEN = 3
+BROKEN = 3  # exit code of a process that cannot go on
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ def warm_up(device: str, seconds: float = 1.0) -> None:
     while time.monotonic() < until:
         matrix @ matrix
         torch.cuda.synchronize()
+
+
+def release() -> None:
+    """Gives the memory of a case back; a reference that did not fit leaves little for the next one."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def device_works(device: str) -> bool:
@@ -97,11 +104,10 @@ def work(task: Task) -> int:
         except Exception as error:
             traceback.print_exc()
             outcome = {**begun, "error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
-            if isinstance(error, torch.OutOfMemoryError):
-                torch.cuda.empty_cache()
         found["cases"].append(outcome)
         write(task.output, json.dumps(found))
-        if not device_works(task.device):
+        if outcome.get("unusable") or not device_works(task.device):
             return BROKEN
+        release()
     write(task.output, json.dumps(found))
     return 0
