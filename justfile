@@ -31,6 +31,11 @@ format:
 compile-cuda *arguments:
     python tools/compile_cuda.py {{arguments}}
 
+# Build, test, sanitize, measure and time everything on the GPU of this machine, in about ten minutes;
+# `just gpu-report --dry-run` needs none.
+gpu-report *arguments:
+    python benchmarks/gpu_report.py {{arguments}}
+
 bench:
     python benchmarks/knn_bench.py
     python benchmarks/fps_bench.py

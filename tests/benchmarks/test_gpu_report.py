@@ -150,7 +150,7 @@ def test_floors_are_those_of_the_design() -> None:
     small = floors.knn(32, 1024, 3, 20, floors.ASSUMED)
     assert small.limit == "arithmetic"
     assert small.seconds == pytest.approx(6.0e-6, rel=0.1)
-    assert floors.knn(32, 1024, 64, 20, floors.ASSUMED).seconds == pytest.approx(128e-6, rel=0.1)
+    assert floors.knn(32, 1024, 64, 20, floors.ASSUMED).seconds == pytest.approx(8.7e-6, rel=0.02)
     large = floors.knn(1, 1_000_000, 3, 16, floors.ASSUMED)
     assert (large.limit, large.seconds) == ("memory", pytest.approx(47e-6, rel=0.1))
     samples = floors.farthest_point_sampling(32, 1024, 512, floors.ASSUMED)
@@ -497,11 +497,11 @@ def test_the_report_starts_without_torch() -> None:
 
 
 def test_dry_run(tmp_path: Path) -> None:
-    """The parts that tests above do not run in this process; compiling would take half a minute."""
+    """From end to end, with one worker; the tests above run the others in this process."""
     command = [sys.executable, gpu_report.__file__, "--dry-run", "--output", str(tmp_path)]
-    done = subprocess.run([*command, "--only", "build", "machine", "training"], capture_output=True, text=True)
+    done = subprocess.run([*command, "--only", "machine", "training"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {f["part"]: f["status"] for f in json.loads((tmp_path / "dry-run.json").read_text())["findings"]}
-    wanted = dict.fromkeys(("build", "machine", "training"), "dry run")
-    assert found == {**dict.fromkeys((part.name for part in parts.PARTS), "skipped"), **wanted}
+    skipped = dict.fromkeys(["build", *(part.name for part in parts.PARTS)], "skipped")
+    assert found == {**skipped, "machine": "dry run", "training": "dry run"}
     assert (tmp_path / "dry-run.md").read_text() in done.stdout
