@@ -109,7 +109,10 @@ def run_parts(options: argparse.Namespace, context: Context, save: Any) -> None:
             log = traceback.format_exc()
             note = log.splitlines()[-1]
             found = Finding(part.name, "failed", time.monotonic() - started, note, log=log)
-        print(f"{part.name}: {found.status} after {found.seconds:.0f} s{': ' if found.note else ''}{found.note[:500]}")
+        print(
+            f"{part.name}: {found.status} after {found.seconds:.0f} s{': ' if found.note else ''}{found.note[:500]}",
+            flush=True,
+        )
         if found.status in FAULTS and found.log:
             print("\n".join(f"    {line}" for line in found.log.splitlines()[-15:]))
         save(found)

@@ -160,8 +160,8 @@ def measure(timed: Timed, plan: Plan, machine: dict[str, Any]) -> dict[str, Any]
                 except RuntimeError as error:
                     text = f"cannot be captured in a CUDA graph: {(str(error).splitlines() or [''])[0]}"
                     row |= {"status": "failed", "note": "; ".join(filter(None, [note, text]))}
-                    result["unusable"] = True  # this process, see above
-                    break
+                    # This process cannot measure any more, see above.
+                    return {**result, "rows": list(rows.values()), "unusable": True}
     for reason in (f"{name}: {text}" for name, text in copies[0].left_out.items() if name.startswith("torch ")):
         result["note"] = "; ".join(filter(None, [result.get("note", ""), reason]))
     for name, times in timing.interleave(ready, plan.clock, plan.budget).items():

@@ -108,6 +108,7 @@ def work(task: Task) -> int:
         write(task.output, json.dumps(found))
         if outcome.get("unusable") or not device_works(task.device):
             return BROKEN
-        release()
+        if task.device == "cuda":
+            release()
     write(task.output, json.dumps(found))
     return 0

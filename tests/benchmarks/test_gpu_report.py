@@ -1,4 +1,4 @@
-"""The GPU report without a GPU: processes, parts, parsers, floors, tables; and its dry run."""
+"""The GPU report without a GPU: processes, parts, tables, the command line and its dry run."""
 
 from __future__ import annotations
 
@@ -9,22 +9,15 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fps_bench
 import gpu_report
 import pytest
-import timing
-from contenders import Settings
-from gpu import cases, exercise, findings, floors, markdown, operators, parts, processes, sanitizer, training, worker
+from gpu import findings, markdown, parts, processes, worker
 from gpu.findings import Finding, Report
 from gpu.parts import Context, Part
 from gpu.processes import Finished
-
-CPU = operators.plan("cpu", compiled=False)
-
 
 # ---- processes
 
@@ -58,221 +51,6 @@ def test_commands_end_with_their_code_and_output(tmp_path: Path) -> None:
     assert len(done.tail) <= processes.TAIL_CHARACTERS
     missing = processes.run(["./none"], seconds=1, log=tmp_path / "log", folder=tmp_path)
     assert (missing.code, missing.output[:25]) == (127, "./none must be a program,")
-
-
-# ---- compute-sanitizer
-
-
-def test_command_lines_of_the_sanitizer() -> None:
-    lines = {tool: " ".join(sanitizer.command("/bin/cs", tool, ["python", "x.py"])) for tool in sanitizer.TOOLS}
-    assert all(line.startswith(f"/bin/cs --tool {tool} ") for tool, line in lines.items())
-    assert all(line.endswith(" python x.py") for line in lines.values())
-    assert [tool for tool, line in lines.items() if "--kernel-name kns=pointkernels" in line] == [
-        "racecheck",
-        "synccheck",
-    ]
-    assert sanitizer.environment("initcheck") == {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-
-
-OURS = "void pointkernels::cuda::<unnamed>::knn_kernel<float, 1>(pointkernels::cuda::KnnArguments<float>)+0x1a0"
-THEIRS = "void at::native::vectorized_elementwise_kernel<4>(int)+0x40"
-CLEAN = "========= COMPUTE-SANITIZER\nevery operator has run\n========= ERROR SUMMARY: 0 errors\n"
-OUT_OF_BOUNDS = f"""========= COMPUTE-SANITIZER
-========= Invalid __global__ read of size 4 bytes
-=========     at {OURS} in knn.cu:130
-=========     by thread (31,0,0) in block (2,0,0)
-=========     Access at 0x7f0000000400 is out of bounds
-=========     Saved host backtrace up to driver entry point at kernel launch time
-=========         Host Frame: pointkernels::cuda::launch_knn at launch.cuh:30
-=========
-========= ERROR SUMMARY: 1 error
-"""
-RACE = f"""========= COMPUTE-SANITIZER
-========= Error: Race reported between Write access at {OURS} in knn.cu:59
-=========     and Read access at {OURS} in knn.cu:61 [96 hazards]
-=========
-========= RACECHECK SUMMARY: 1 hazard displayed (1 error, 0 warnings)
-"""
-UNINITIALISED = f"""========= COMPUTE-SANITIZER
-========= Uninitialized __global__ memory read of size 4 bytes
-=========     at {THEIRS}
-=========     by thread (0,0,0) in block (0,0,0)
-=========
-========= ERROR SUMMARY: 1 error
-"""
-DIVERGENT = f"""========= COMPUTE-SANITIZER
-========= Barrier error detected. Divergent thread(s) in block
-=========     at {OURS} in knn.cu:80
-=========     by thread (32,0,0) in block (0,0,0)
-=========
-========= ERROR SUMMARY: 1 error
-"""
-REFUSED = "========= COMPUTE-SANITIZER\n========= Error: Device not supported. Please refer to the list.\n"
-
-
-@pytest.mark.parametrize(
-    ("log", "status", "ours", "others", "note"),
-    [
-        (CLEAN, "ok", 0, 0, ""),
-        (OUT_OF_BOUNDS, "failed", 1, 0, "1 errors in kernels of pointkernels"),
-        (RACE, "failed", 1, 0, "1 errors in kernels of pointkernels"),
-        (DIVERGENT, "failed", 1, 0, "1 errors in kernels of pointkernels"),
-        (UNINITIALISED, "ok", 0, 1, "1 errors in kernels of others"),
-        (UNINITIALISED + OUT_OF_BOUNDS, "failed", 1, 1, "1 errors in kernels of pointkernels"),
-        (REFUSED, "unavailable", 0, 0, "compute-sanitizer cannot run here: Error: Device not supported. Please refer"),
-        ("Traceback: no module\n", "failed", 0, 0, "the log has no summary"),
-        (
-            "========= Something new\n========= ERROR SUMMARY: 3 errors\n",
-            "failed",
-            0,
-            0,
-            "3 errors that are of no known",
-        ),
-    ],
-)
-def test_logs_of_the_sanitizer(log: str, status: str, ours: int, others: int, note: str) -> None:
-    verdict = sanitizer.read(log)
-    assert (verdict.status, len(verdict.ours), verdict.others) == (status, ours, others)
-    assert verdict.note.startswith(note)
-
-
-def test_an_error_says_what_and_where() -> None:
-    (error,) = sanitizer.read(OUT_OF_BOUNDS).ours
-    assert error.startswith("Invalid __global__ read of size 4 bytes at void pointkernels::cuda::")
-    assert error.endswith(" in knn.cu:130")
-
-
-# ---- floors
-
-
-def test_floors_are_those_of_the_design() -> None:
-    """The design study's table, whose numbers are rounded and count bytes a little differently."""
-    small = floors.knn(32, 1024, 3, 20, floors.ASSUMED)
-    assert small.limit == "arithmetic"
-    assert small.seconds == pytest.approx(6.0e-6, rel=0.1)
-    assert floors.knn(32, 1024, 64, 20, floors.ASSUMED).seconds == pytest.approx(8.7e-6, rel=0.02)
-    large = floors.knn(1, 1_000_000, 3, 16, floors.ASSUMED)
-    assert (large.limit, large.seconds) == ("memory", pytest.approx(47e-6, rel=0.1))
-    samples = floors.farthest_point_sampling(32, 1024, 512, floors.ASSUMED)
-    assert (samples.limit, samples.seconds) == ("chain of samples", pytest.approx(23e-6, rel=0.02))
-    layer = floors.edge_conv(32, 1024, 20, 64, 64, False, floors.ASSUMED)
-    assert (layer.limit, layer.seconds) == ("arithmetic", pytest.approx(8e-6, rel=0.1))
-
-
-def test_every_case_has_a_floor_and_a_name_of_its_own() -> None:
-    every = cases.cases(dry_run=False)
-    assert len({timed.label for timed in every}) == len(every) == 19
-    assert all(timed.target is not None for timed in every)
-    for timed in every:
-        floor = timed.floor(floors.ASSUMED)
-        assert 0 < floor.seconds < timed.target, timed.label
-
-
-# ---- measuring
-
-
-@pytest.mark.parametrize("timed", cases.cases(dry_run=True), ids=lambda timed: timed.label)
-def test_operators_are_measured(timed: cases.Timed) -> None:
-    found = operators.measure(timed, CPU, floors.ASSUMED)
-    assert [row["status"] for row in found["rows"]] == ["ok"] * len(found["rows"])
-    assert len(found["rows"]) >= 2
-    assert found["rows"][0]["ours"]
-    for row in found["rows"]:
-        lower, median, upper = row["call"]
-        assert 0 < lower <= median <= upper
-
-
-def test_copies_take_turns() -> None:
-    called: list[int] = []
-    contenders = [operators.Contender("a", lambda n=n: called.append(n)) for n in range(3)]  # type: ignore[misc]
-    contender = operators.rotated(contenders)
-    for _ in range(5):
-        contender.call()
-    assert called == [0, 1, 2, 0, 1]
-
-
-class FixedClock:
-    """Every call takes so long."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def time(self, call: Callable[[], Any]) -> tuple[float, Any]:
-        return self.seconds, call()
-
-
-def test_a_long_sampling_is_timed_in_part() -> None:
-    timed = cases.Timed(fps_bench.BENCHMARK, fps_bench.Case("cube", 1, 3000, 2000), 1.0)
-    assert operators.shortened(timed, Settings(), FixedClock(0.001)) == (timed, 1.0)
-    shorter, scale = operators.shortened(timed, Settings(), FixedClock(0.1))  # 20 samples: 2000 would take 10 s
-    assert (shorter.case.samples, scale) == (100, 20.0)
-    plan = replace(CPU, clock=FixedClock(0.1), budget=replace(timing.QUICK, slow=9.0))
-    found = operators.measure(timed, plan, floors.ASSUMED)
-    assert found["note"].startswith("timed with 100 samples, times 20")
-    assert found["rows"][0]["call"][1] == pytest.approx(2.0)
-
-
-def test_training_step_is_that_of_plain_layers() -> None:
-    found = training.measure(CPU)
-    assert found["losses_agree"], found["losses"]
-    assert [row["contender"] for row in found["rows"]] == ["pointkernels", "plain PyTorch"]
-
-
-def test_the_sanitizers_program_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    exercise.exercise("cpu")
-    assert capsys.readouterr().out.endswith(exercise.DONE + "\n")
-
-
-# ---- workers
-
-
-def task(output: Path, **values: Any) -> worker.Task:
-    return worker.Task(
-        **{"part": "operators", "device": "cpu", "output": output, "seconds": 60.0, "machine": {}} | values
-    )
-
-
-def test_a_worker_goes_on_behind_the_case_that_broke_the_device(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    labels = [timed.label for timed in cases.cases(dry_run=True)]
-    measured: list[str] = []
-
-    def measure(timed: cases.Timed, *_: Any) -> dict[str, Any]:
-        measured.append(timed.label)
-        if timed.label == labels[1]:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
-        return {"rows": []}
-
-    monkeypatch.setattr(worker, "measure", measure)
-    monkeypatch.setattr(worker, "device_works", lambda _: measured[-1] != labels[1])
-    output = tmp_path / "found.json"
-    assert worker.work(task(output)) == worker.BROKEN
-    assert worker.work(task(output)) == 0
-    assert measured == labels
-    found = json.loads(output.read_text())["cases"]
-    assert [case["case"] for case in found] == labels
-    assert found[1]["error"] == "RuntimeError: CUDA error: an illegal memory access was encountered"
-    assert "error" not in found[2]
-
-
-def test_a_worker_whose_process_dies_leaves_the_name_of_the_case(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def die(*_: Any) -> None:
-        raise SystemExit(9)
-
-    monkeypatch.setattr(worker, "measure", die)
-    with pytest.raises(SystemExit):
-        worker.work(task(tmp_path / "found.json"))
-    (case,) = json.loads((tmp_path / "found.json").read_text())["cases"]
-    assert case["error"] == "the process ended in this case"
-
-
-def test_a_worker_without_time_says_so(tmp_path: Path) -> None:
-    assert worker.work(task(tmp_path / "found.json", seconds=-1.0)) == 0
-    found = json.loads((tmp_path / "found.json").read_text())["cases"]
-    assert {case["note"] for case in found} == {"no time was left"}
 
 
 # ---- parts
@@ -311,23 +89,6 @@ def test_a_worker_that_never_starts_is_not_tried_forever(monkeypatch: pytest.Mon
     monkeypatch.setattr(Context, "run", run)
     assert parts.measured("training")(context(tmp_path), 60).status == "failed"
     assert names == ["training-0"]
-
-
-def test_what_the_sanitizer_finds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    logs = {"memcheck": CLEAN, "racecheck": RACE, "initcheck": CLEAN, "synccheck": CLEAN}
-
-    def run(self: Context, name: str, command: list[str], seconds: float, **environment: str) -> Finished:
-        return Finished(None if name == "synccheck" else 0, 1.0, logs[name])
-
-    monkeypatch.setattr(Context, "run", run)
-    monkeypatch.setattr(sanitizer, "find", lambda: "cs")
-    found = parts.check_with_sanitizer(context(tmp_path), 60)
-    assert found.status == "failed"
-    assert {tool: outcome["status"] for tool, outcome in found.found.items()} == {
-        "memcheck": "ok", "racecheck": "failed", "initcheck": "ok", "synccheck": "timed out",
-    }  # fmt: skip
-    monkeypatch.setattr(sanitizer, "find", lambda: None)
-    assert parts.check_with_sanitizer(context(tmp_path), 60).status == "unavailable"
 
 
 def test_machine_constants_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
