@@ -61,7 +61,7 @@ def test_isa_objects_export_only_their_tables(isa: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
 def test_cuda_build_is_described_for_nvcc(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with a torch for CPU only. To nvcc, -DNAME=7.5,8.0 is two definitions, the second of them an error."""
-    for variable in ("CUDA_HOME", "CUDA_PATH", "TORCH_CUDA_ARCH_LIST", "POINTKERNELS_CUDA"):
+    for variable in ("CUDA_HOME", "CUDA_PATH", "TORCH_CUDA_ARCH_LIST", "POINTKERNELS_CUDA", "CPLUS_INCLUDE_PATH"):
         monkeypatch.setenv(variable, "")  # so that it is as before afterwards
         monkeypatch.delenv(variable)
     monkeypatch.setattr(cpp_extension, "CUDA_HOME", None)
