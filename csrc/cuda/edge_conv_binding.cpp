@@ -76,7 +76,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> edge_conv(
                         torch::stable::new_zeros(nodes, {}, ScalarType::Double),
                         torch::stable::new_empty(nodes, {rows, channels}),
                         torch::stable::new_empty(nodes, {rows, channels}, slot_type),
-                        torch::stable::new_empty(nodes, {training ? rows : 0, channels})};
+                        training ? torch::stable::new_empty(nodes, {rows, channels}) : torch::stable::new_empty(nodes, {0})};
   if (!empty) {
     const auto launch = is_float32(nodes) ? run<float> : run<double>;
     launch(nodes, neighbors, cloud_size, bn_weight, bn_bias, eps, negative_slope, training, results);

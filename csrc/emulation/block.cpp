@@ -203,6 +203,7 @@ void Block::release_cluster_barrier() {
   }
 }
 
+// The message names a thread that waits, since of one that does not come nobody knows where it should have come to.
 std::string Block::explain() const {
   unsigned first_waiting = count_;
   unsigned last_at_barrier = count_;

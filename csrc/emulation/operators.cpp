@@ -30,15 +30,19 @@ std::list<StableLibrary> installed;
 
 emulation::OperatorFile::OperatorFile(void (*register_)(StableLibrary&)) { operator_files().push_back(register_); }
 
-// From now on, until emulated_remove(), the operators of these files run on CPU tensors.
-PK_EXPORT void emulated_install() {
+// From now on, until emulated_remove(), the operators of these files run on CPU tensors. Returns how many files.
+PK_EXPORT int emulated_install() {
   for (const auto register_ : operator_files()) {
     installed.emplace_back(StableLibrary::Kind::IMPL, "pointkernels", "CPU", __FILE__, __LINE__);
     register_(installed.back());
   }
+  return static_cast<int>(installed.size());
 }
 
-PK_EXPORT void emulated_remove() { installed.clear(); }
+PK_EXPORT int emulated_remove() {
+  installed.clear();
+  return 0;
+}
 
 // --- what torch says about CUDA
 

@@ -128,6 +128,7 @@ struct Location {
 };
 
 Location locate(uintptr_t address) {
+  if (memories.empty()) return {};  // the host's part of a source, before its first launch
   const uintptr_t statics = reinterpret_cast<uintptr_t>(static_shared_begin());
   Memory& own = memories[running_rank];
   if (address >= statics && address < statics + static_shared_bytes()) {
@@ -148,6 +149,7 @@ Location locate(uintptr_t address) {
 void start_cluster(unsigned blocks, unsigned threads) {
   ++cluster_number;
   block_threads = threads;
+  running_rank = 0;
   memories.resize(blocks);
   intervals.assign(blocks, 0);
   ended.assign(blocks, false);
