@@ -15,6 +15,10 @@ test *arguments:
 test-gpu:
     pytest tests -k cuda
 
+# The CUDA kernels on this CPU: every schedule, the race detector, the sanitizers; needs Linux and g++.
+test-emulation:
+    pytest tests -m "emulation or not emulation" -k emulat
+
 lint:
     ruff check .
     ruff format --check .

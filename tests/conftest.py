@@ -58,6 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_report_header() -> str:
     """What the operators are tested on."""
     skipped = "" if "cuda" in DEVICES else "; not on cuda: no CUDA device, or a build without CUDA"
+    skipped += f"; not emulated: {emulated.missing()}" if emulated.missing() else ""
     return f"pointkernels devices: {', '.join(DEVICES)}{skipped}"
 
 

@@ -1,7 +1,6 @@
 """The CUDA kernels run on the CPU: libraries built by tools/build_emulation.py, and the device made of them.
 
-    with emulated.device("random-1"):
-        pointkernels.knn(points, 20)  # points on the CPU, the operator from csrc/cuda
+Within `with emulated.device("random-1")`, `pointkernels.knn(points, 20)` with points on the CPU runs csrc/cuda/knn.cu.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(os.environ.get("POINTKERNELS_EMULATION_FOLDER", ROOT / "build" / "emulation"))
@@ -86,6 +83,8 @@ def run_sanitized(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Python with these arguments in a process with the sanitizers' libraries, which must come before all others."""
     libraries = _sanitizers()
     if not libraries:
+        import pytest
+
         pytest.skip("the compiler has no libasan")
     environment = {
         **os.environ,
@@ -106,11 +105,18 @@ def operators(architecture: int, check: str) -> EmulatedLibrary:
 
 @contextmanager
 def device(schedule: str, architecture: int = 90, check: str = CHECK) -> Iterator[None]:
-    """Within it, the operators run on CPU tensors as they would on a GPU of this architecture."""
+    """Within it, the operators run on CPU tensors as they would on a GPU of this architecture.
+
+    Fresh tensors hold NaN or large integers, so that an element that no kernel writes shows.
+    """
+    import torch
+
     library = operators(architecture, check)
     library.set_schedule(schedule)
     library.call("emulated_install")
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
+        torch.use_deterministic_algorithms(False)
         library.call("emulated_remove")

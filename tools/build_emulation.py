@@ -26,6 +26,7 @@ CSRC = REPOSITORY / "csrc"
 SHIM = CSRC / "emulation"
 SHARED_MEMORY = SHIM / "shared_memory.ld"
 OPERATORS = SHIM / "operators.cpp"
+SUFFIXES = {".cpp", ".cu", ".cuh", ".h", ".ld"}
 COMPILER = os.environ.get("CXX", "g++")
 
 # As nvcc gets them where they matter: the same language, and nothing fused that the source does not fuse.
@@ -95,9 +96,9 @@ def compiler_version() -> bytes:
 
 
 def fingerprint(parts: list[str], folders: set[Path]) -> str:
-    """Changes with the compiler, the parts and every file of the folders."""
+    """Changes with the compiler, the parts and every source of the folders."""
     digest = hashlib.sha256(compiler_version() + repr(parts).encode())
-    for path in sorted(path for folder in folders for path in folder.iterdir() if path.is_file()):
+    for path in sorted(path for folder in folders for path in folder.iterdir() if path.suffix in SUFFIXES):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 

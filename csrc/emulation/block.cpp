@@ -121,7 +121,8 @@ unsigned Block::wait_at_barrier(const Site& site, bool predicate) {
 
 void Block::arrive_at_cluster_barrier(const Site& site) {
   Thread& thread = *threads_[running_];
-  if (thread.cluster_arrivals > thread.cluster_waits) fail("a second arrival at a cluster barrier without a wait", site);
+  if (thread.cluster_arrivals > thread.cluster_waits)
+    fail("a second arrival at a cluster barrier without a wait", site);
   ++thread.cluster_arrivals;
   races::arrive_at_cluster_barrier(running_);
   Cluster::current().arrive();
@@ -182,7 +183,9 @@ unsigned Block::count_in(State state) const {
 
 bool Block::has_returned() const { return count_in(State::kReturned) == count_; }
 
-bool Block::waits_for_others() const { return count_in(State::kAtClusterBarrier) + count_in(State::kReturned) == count_; }
+bool Block::waits_for_others() const {
+  return count_in(State::kAtClusterBarrier) + count_in(State::kReturned) == count_;
+}
 
 bool Block::release_barrier() {
   for (unsigned t = 0; t < count_; ++t) {
@@ -273,9 +276,7 @@ void arrive_at_cluster_barrier(const Site& site) { Block::current().arrive_at_cl
 
 void wait_at_cluster_barrier(const Site& site) { Block::current().wait_at_cluster_barrier(site); }
 
-void* map_shared(void* address, unsigned rank, const Site& site) {
-  return Cluster::current().map(address, rank, site);
-}
+void* map_shared(void* address, unsigned rank, const Site& site) { return Cluster::current().map(address, rank, site); }
 
 void* dynamic_shared() { return Block::current().dynamic_shared(); }
 

@@ -79,8 +79,8 @@ class Block {
   unsigned threads() const { return count_; }
   unsigned running() const { return running_; }
   AsyncCopies& running_copies() { return threads_[running_]->copies; }
-  std::string name() const;                        // "block 5", or "block (5, 0, 1)"
-  std::string name_of(unsigned thread) const;      // "thread 5", or "thread (5, 0, 0)"
+  std::string name() const;                    // "block 5", or "block (5, 0, 1)"
+  std::string name_of(unsigned thread) const;  // "thread 5", or "thread (5, 0, 0)"
   unsigned char* dynamic_shared() { return dynamic_; }
   size_t dynamic_bytes() const { return dynamic_bytes_; }
   // Where the static shared memory of this block lies while other blocks run; nullptr for a block that is alone.
@@ -109,7 +109,7 @@ class Block {
   std::string message(const std::string& what, unsigned thread) const;
   unsigned count_in(State state) const;
 
-  const unsigned rank_;  // within its cluster
+  const unsigned rank_;                           // within its cluster
   std::vector<std::unique_ptr<Thread>> threads_;  // the first count_ are the block's, others wait for a larger one
   unsigned count_ = 0;
   uint3 index_{};

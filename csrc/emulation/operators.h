@@ -13,7 +13,7 @@ struct OperatorFile {
 }  // namespace emulation
 
 #undef STABLE_TORCH_LIBRARY_IMPL
-#define STABLE_TORCH_LIBRARY_IMPL(space, key, library)                               \
-  static void emulated_registration(torch::stable::detail::StableLibrary&);          \
+#define STABLE_TORCH_LIBRARY_IMPL(space, key, library)                                 \
+  static void emulated_registration(torch::stable::detail::StableLibrary&);            \
   static const emulation::OperatorFile emulated_operator_file(&emulated_registration); \
   static void emulated_registration(torch::stable::detail::StableLibrary& library)

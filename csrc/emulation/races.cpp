@@ -19,10 +19,10 @@ constexpr uintptr_t kWordBytes = 4;
 
 struct Access {
   const void* place;
-  uint32_t clock;     // of the thread, see Order
-  uint32_t interval;  // of its block
-  uint32_t arrivals;  // of the thread
-  uint16_t thread;    // counted over the cluster
+  uint32_t clock;       // of the thread, see Order
+  uint32_t interval;    // of its block
+  uint32_t arrivals;    // of the thread
+  uint16_t thread;      // counted over the cluster
   unsigned char bytes;  // which of the word's, as a mask
   Kind kind;
 };
@@ -60,10 +60,10 @@ struct Order {
   uint32_t waits;
 };
 
-std::vector<Memory> memories;      // by rank
-std::vector<Order> orders;         // by thread
-std::vector<uint32_t> intervals;   // by rank: barriers so far
-std::vector<bool> ended;           // by rank
+std::vector<Memory> memories;     // by rank
+std::vector<Order> orders;        // by thread
+std::vector<uint32_t> intervals;  // by rank: barriers so far
+std::vector<bool> ended;          // by rank
 unsigned block_threads = 0;
 unsigned running_rank = 0;
 uint64_t cluster_number = 0;
@@ -207,8 +207,9 @@ void note(const void* address, size_t bytes, Kind kind, const void* place) {
   if (location.region == nullptr) return;
   Region& region = *location.region;
   const unsigned thread = running_rank * block_threads + Block::current().running();
-  Access access{place, clock_of(thread), intervals[running_rank], orders[thread].arrivals,
-                static_cast<uint16_t>(thread), 0, kind};
+  Access access{
+      place, clock_of(thread), intervals[running_rank], orders[thread].arrivals, static_cast<uint16_t>(thread), 0,
+      kind};
   if (location.rank != running_rank) {
     const std::string whose = " the shared memory of another block: ";
     if (orders[thread].waits == 0) report("before any cluster barrier, an access to" + whose + described(access));

@@ -6,17 +6,11 @@ struct dim3 {
   constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
-#define PK_VECTOR(type, element, bytes)                 \
-  struct alignas(bytes) type##2 {                       \
-    element x, y;                                       \
-  };                                                    \
-  struct type##3 {                                      \
-    element x, y, z;                                    \
-  };                                                    \
-  struct alignas(2 * bytes > 16 ? 16 : 2 * bytes) type##4 { \
-    element x, y, z, w;                                 \
-  };                                                    \
-  inline type##2 make_##type##2(element x, element y) { return {x, y}; } \
+#define PK_VECTOR(type, element, bytes)                                                \
+  struct alignas(bytes) type##2 { element x, y; };                                     \
+  struct type##3 { element x, y, z; };                                                 \
+  struct alignas(2 * bytes > 16 ? 16 : 2 * bytes) type##4 { element x, y, z, w; };     \
+  inline type##2 make_##type##2(element x, element y) { return {x, y}; }               \
   inline type##3 make_##type##3(element x, element y, element z) { return {x, y, z}; } \
   inline type##4 make_##type##4(element x, element y, element z, element w) { return {x, y, z, w}; }
 

@@ -18,7 +18,9 @@ def run(library: EmulatedLibrary, name: str, which: str) -> list[str]:
     ends = []
     for schedule in SCHEDULES:
         library.set_schedule(schedule)
-        number = library.call(f"shown_{name}") if which == "shown" else library.call(f"planted_{name}", which == "fixed")
+        number = (
+            library.call(f"shown_{name}") if which == "shown" else library.call(f"planted_{name}", which == "fixed")
+        )
         ends.append(library.failure() if OUTCOMES[number] == "failed" else OUTCOMES[number])
     return ends
 

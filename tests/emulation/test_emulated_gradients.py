@@ -95,7 +95,10 @@ def check_edge_conv(machine: Machine, arguments: tuple[Any, ...], scale: float) 
             assert_near(ours, theirs, what, scale)
     of_backward = backward_arguments(arguments, expected if has_edges else actual)
     gradients = zip(
-        GRADIENTS, machine.run("_edge_conv_backward", *of_backward), OPERATORS._edge_conv_backward(*of_backward), strict=True
+        GRADIENTS,
+        machine.run("_edge_conv_backward", *of_backward),
+        OPERATORS._edge_conv_backward(*of_backward),
+        strict=True,
     )
     for what, ours, theirs in gradients:
         assert_near(ours, theirs, what, scale)
@@ -134,7 +137,10 @@ def test_edge_conv_far_from_the_origin(offset: float, machine: Machine) -> None:
     of_backward = backward_arguments(arguments, actual)
     widened = tuple(a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in of_backward)
     for what, ours, exact in zip(
-        GRADIENTS, machine.run("_edge_conv_backward", *of_backward), OPERATORS._edge_conv_backward(*widened), strict=True
+        GRADIENTS,
+        machine.run("_edge_conv_backward", *of_backward),
+        OPERATORS._edge_conv_backward(*widened),
+        strict=True,
     ):
         error = float((ours - exact).abs().max()) / float(exact.abs().max())
         assert error < 1e-8 * offset, what

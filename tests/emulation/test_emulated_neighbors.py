@@ -59,9 +59,7 @@ def ragged(sizes: list[int], dims: int, dtype: torch.dtype, lead: int) -> tuple[
     ("sizes", "query_sizes"),
     [([0, 0, 5], [3, 0, 0]), ([33], [40]), ([16, 17, 0, 1, 70], [1, 15, 16, 0, 33]), ([2] * 40, [1] * 40)],
 )
-def test_knn_of_ragged_clouds_with_gaps(
-    sizes: list[int], query_sizes: list[int], dims: int, machine: Machine
-) -> None:
+def test_knn_of_ragged_clouds_with_gaps(sizes: list[int], query_sizes: list[int], dims: int, machine: Machine) -> None:
     for dtype, lead in zip(DTYPES, (0, 37), strict=True):
         points, extents = ragged(sizes, dims, dtype, lead)
         query, query_extents = ragged(query_sizes, dims, dtype, 50)
@@ -159,7 +157,7 @@ def test_a_neighbour_outside_its_cloud_stops_the_grid(bad: int, machine: Machine
     with pytest.raises(RuntimeError, match=check):
         machine.run("_reverse_graph", lists, 4, 7, 7)
     with pytest.raises(RuntimeError, match=check):
-        machine.run("_used_rows", lists, 4 if bad == 7 else 7)
+        machine.run("_used_rows", lists, 4)
 
 
 def test_a_start_outside_its_cloud_stops_the_grid(machine: Machine) -> None:

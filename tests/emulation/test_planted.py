@@ -47,9 +47,9 @@ RACES = {
     "plain_counter": RACE.format("14", "14"),
     "unwritten_shared": UNWRITTEN.format("atomic operation", 11),
     "missing_wait": UNWRITTEN.format("read", 18),
-    "cluster_race": rf"a race on shared memory: {IN_CLUSTER} and {IN_CLUSTER}, with no barrier between them, block \d".format(
-        ACCESS.format("19|25"), ACCESS.format("19|25")
-    ),
+    "cluster_race": "a race on shared memory: "
+    + " and ".join([IN_CLUSTER.format(ACCESS.format("19|25"))] * 2)
+    + r", with no barrier between them, block \d",
     "cluster_early": "before any cluster barrier, an access to the shared memory of another block: "
     + IN_CLUSTER.format(ACCESS.format("13"))
     + r", block \d",

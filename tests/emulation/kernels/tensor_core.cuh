@@ -1,5 +1,5 @@
-// One product on the tensor cores: the instruction, and its body for the emulation. To be moved to csrc/cuda/arch.cuh by
-// the first kernel there that uses it.
+// One product on the tensor cores: the instruction, and its body for the emulation. To be moved to csrc/cuda/arch.cuh
+// by the first kernel there that uses it.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -33,6 +33,7 @@ PLANTED(cluster_race) {
   const auto kernel = fixed ? neighbour_sum_kernel<true> : neighbour_sum_kernel<false>;
   const cudaError_t error = launch_clusters(kernel, 2 * kCluster, kCluster, kThreads, 0, sums.data());
   bool is_right = true;
-  for (unsigned b = 0; b < sums.size(); ++b) is_right = is_right && sums[b] == static_cast<int>((b + 1) % kCluster * kThreads);
+  for (unsigned b = 0; b < sums.size(); ++b)
+    is_right = is_right && sums[b] == static_cast<int>((b + 1) % kCluster * kThreads);
   return outcome(error, is_right);
 }
