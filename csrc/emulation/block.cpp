@@ -121,8 +121,7 @@ unsigned Block::wait_at_barrier(const Site& site, bool predicate) {
 
 void Block::arrive_at_cluster_barrier(const Site& site) {
   Thread& thread = *threads_[running_];
-  if (thread.cluster_arrivals > thread.cluster_waits)
-    fail("a second arrival at a cluster barrier without a wait", site);
+  if (thread.cluster_arrivals > thread.cluster_waits) fail("a second arrival at a cluster barrier in a row", site);
   ++thread.cluster_arrivals;
   races::arrive_at_cluster_barrier(running_);
   Cluster::current().arrive();

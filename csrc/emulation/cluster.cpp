@@ -89,8 +89,7 @@ void Cluster::arrive() {
 
 void* Cluster::map(void* address, unsigned rank, const Site& site) {
   Block& own = Block::current();
-  if (rank >= count_)
-    own.fail("block " + std::to_string(rank) + " is not one of a cluster of " + std::to_string(count_), site);
+  if (rank >= count_) own.fail("the cluster has only " + std::to_string(count_) + " blocks", site);
   if (!own.holds_shared(address)) own.fail("the address is not one of this block's shared memory", site);
   if (rank == own.rank()) return address;
   Block& other = *blocks_[rank];

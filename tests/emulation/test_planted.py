@@ -10,6 +10,7 @@ import pytest
 from emulated import EmulatedLibrary
 from run_planted import run
 
+pytestmark = pytest.mark.emulation
 HERE = Path(__file__).parent
 PLANTED, SHOWN = sorted((HERE / "planted").glob("*.cu")), sorted((HERE / "kernels").glob("*.cu"))
 NAMES, SHOWN_NAMES = [path.stem for path in PLANTED], [path.stem for path in SHOWN]
@@ -118,7 +119,6 @@ def test_no_schedule_sees_what_the_race_detector_sees(name: str) -> None:
     assert set(run(library("none"), name, "broken")) == {"right"}
 
 
-@pytest.mark.emulation
 @pytest.mark.parametrize("name", OUT_OF_BOUNDS)
 def test_the_sanitizers_catch(name: str) -> None:
     built = emulated.build(90, "sanitizers", *PLANTED, *SHOWN)
@@ -127,7 +127,6 @@ def test_the_sanitizers_catch(name: str) -> None:
     assert re.search(pattern(name, OUT_OF_BOUNDS[name]), result.stderr), result.stderr
 
 
-@pytest.mark.emulation
 def test_the_sanitizers_leave_the_others_alone() -> None:
     built = emulated.build(90, "sanitizers", *PLANTED, *SHOWN)
     for which, names in (("fixed", NAMES), ("shown", SHOWN_NAMES)):
