@@ -15,6 +15,10 @@ test *arguments:
 test-gpu:
     pytest tests -k cuda
 
+# The CUDA kernels on this CPU: every schedule, the race detector, the sanitizers; needs Linux and g++.
+test-emulation:
+    pytest tests -m "emulation or not emulation" -k emulat
+
 lint:
     ruff check .
     ruff format --check .
@@ -26,9 +30,15 @@ format:
     ruff format .
     git ls-files '*.cpp' '*.h' '*.cu' '*.cuh' | xargs clang-format -i
 
-# Compile every CUDA source for every supported architecture; needs nvcc, but no GPU.
-compile-cuda:
-    python tools/compile_cuda.py
+# Compile every CUDA source for every supported architecture and hold each kernel to its budget and rules; needs nvcc,
+# but no GPU. `just compile-cuda --write-budget` takes what the kernels need now as their budget.
+compile-cuda *arguments:
+    python tools/compile_cuda.py {{arguments}}
+
+# Build, test, sanitize, measure and time everything on the GPU of this machine, in about ten minutes;
+# `just gpu-report --dry-run` needs none.
+gpu-report *arguments:
+    python benchmarks/gpu_report.py {{arguments}}
 
 bench:
     python benchmarks/knn_bench.py

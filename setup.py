@@ -24,12 +24,21 @@ CUDA_ARCHITECTURES = ["7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0"]
 
 
 def cuda_home() -> Path | None:
-    """The toolkit's folder. Torch guesses it from where nvcc lies, which fails when that is a wrapper script."""
+    """The toolkit's folder. Torch guesses it from where nvcc lies; where that is a wrapper, nvcc itself knows."""
     for variable in ("CUDA_HOME", "CUDA_PATH"):
         if os.environ.get(variable):
             return Path(os.environ[variable])
     nvcc = shutil.which("nvcc")
-    for candidate in ([Path(nvcc).resolve().parent.parent] if nvcc else []) + [Path("/usr/local/cuda")]:
+    candidates = [Path("/usr/local/cuda")]
+    if nvcc:
+        dry_run = subprocess.run([nvcc, "--dryrun", "-c", "none.cu"], capture_output=True, text=True).stderr
+        top = re.search(r"^#\$ TOP=(.+)$", dry_run, re.MULTILINE)
+        candidates = [
+            *([Path(top[1].strip()).resolve()] if top else []),
+            Path(nvcc).resolve().parent.parent,
+            *candidates,
+        ]
+    for candidate in candidates:
         if (candidate / "bin" / "nvcc").exists() and (candidate / "include" / "cuda_runtime.h").exists():
             return candidate
     return None
@@ -107,7 +116,8 @@ def extension() -> tuple[cpp_extension.CppExtension, str]:
     built = make(
         "pointkernels._C",
         sorted(str(source.relative_to(ROOT)) for source in sources),
-        extra_compile_args={"cxx": cxx + flags, "nvcc": nvcc + flags},
+        # No definitions for nvcc, which would take the commas of one for the beginnings of others; no kernel uses any.
+        extra_compile_args={"cxx": cxx + flags, "nvcc": nvcc},
         extra_link_args=["-Wl,--strip-all"] if sys.platform == "linux" else [],
     )
     return built, description

@@ -104,7 +104,7 @@ def materialised(layer: Layer, settings: Settings) -> Contender:
     return Contender("reference.edge_conv", call, "torch", result=_named)
 
 
-def _dgcnn(
+def dgcnn_layer(
     features: Tensor, rows: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor
 ) -> Tensor:
     """The layer as DGCNN's code writes it: edge features (B, 2 C, N, K), convolution, BatchNorm, LeakyReLU, maximum.
@@ -139,7 +139,7 @@ def _dgcnn_contender(layer: Layer, name: str, function: Callable[..., Tensor], c
 
 def dgcnn(layer: Layer, settings: Settings) -> Contender:
     """Conv2d, BatchNorm2d, LeakyReLU and maximum over edge features, as in DGCNN."""
-    return _dgcnn_contender(layer, "Conv2d+BatchNorm2d+max (DGCNN)", _dgcnn, compiles=False)
+    return _dgcnn_contender(layer, "Conv2d+BatchNorm2d+max (DGCNN)", dgcnn_layer, compiles=False)
 
 
 def dgcnn_compiled(layer: Layer, settings: Settings) -> Contender:
@@ -147,7 +147,7 @@ def dgcnn_compiled(layer: Layer, settings: Settings) -> Contender:
     if not settings.compiled:
         raise LeftOut("asked for with --compile")
     torch.compiler.reset()
-    return _dgcnn_contender(layer, "torch.compile of it", torch.compile(_dgcnn, dynamic=False), compiles=True)
+    return _dgcnn_contender(layer, "torch.compile of it", torch.compile(dgcnn_layer, dynamic=False), compiles=True)
 
 
 def torch_geometric(layer: Layer, settings: Settings) -> Contender:

@@ -25,7 +25,14 @@ def pointkernels_fps(points: Tensor, samples: int, settings: Settings) -> list[C
     return ours(lambda: pointkernels.farthest_point_sampling(points, samples), settings)
 
 
-def _loop(points: Tensor, samples: int) -> Tensor:
+def _step(points: Tensor, cloud: Tensor, nearest: Tensor, farthest: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances to the nearest sample after one more sample, and the next one."""
+    center = points[cloud, farthest][:, None]
+    nearest = torch.minimum(nearest, ((points - center) ** 2).sum(dim=-1))
+    return nearest, nearest.argmax(dim=-1)
+
+
+def _loop(points: Tensor, samples: int, step: Callable[..., tuple[Tensor, Tensor]] = _step) -> Tensor:
     """The loop of PointNet++ in PyTorch: one pass over all points for each sample."""
     batch, count, _ = points.shape
     chosen = torch.zeros(batch, samples, dtype=torch.int64, device=points.device)
@@ -34,17 +41,31 @@ def _loop(points: Tensor, samples: int) -> Tensor:
     cloud = torch.arange(batch, device=points.device)
     for sample in range(samples):
         chosen[:, sample] = farthest
-        center = points[cloud, farthest][:, None]
-        nearest = torch.minimum(nearest, ((points - center) ** 2).sum(dim=-1))
-        farthest = nearest.argmax(dim=-1)
+        nearest, farthest = step(points, cloud, nearest, farthest)
     return chosen
 
 
 def torch_loop(points: Tensor, samples: int, settings: Settings) -> Contender:
     """What projects without a compiled kernel do."""
-    if points.shape[0] * points.shape[1] * samples > 5e8:
-        raise LeftOut("its loop would take minutes")
+    _require_short_loop(points, samples, settings)
     return Contender("torch loop", lambda: _loop(points, samples), "torch")
+
+
+def torch_loop_compiled(points: Tensor, samples: int, settings: Settings) -> Contender:
+    """The same, its step compiled; the whole loop would unroll into as many steps as there are samples."""
+    if not settings.compiled:
+        raise LeftOut("asked for with --compile")
+    _require_short_loop(points, samples, settings)
+    torch.compiler.reset()
+    step = torch.compile(_step, dynamic=False)
+    return Contender("torch.compile of its step", lambda: _loop(points, samples, step), "torch", compiles=True)
+
+
+def _require_short_loop(points: Tensor, samples: int, settings: Settings) -> None:
+    """Raise LeftOut where the loop would take minutes: a CPU waits for the points, a GPU for the launches."""
+    on_cpu = settings.device == "cpu" and points.shape[0] * points.shape[1] * samples > 5e8
+    if on_cpu or samples > 20_000:
+        raise LeftOut("its loop would take minutes")
 
 
 def _numpy_clouds(points: Tensor, settings: Settings) -> list[Any]:
@@ -139,6 +160,7 @@ def pytorch3d(points: Tensor, samples: int, settings: Settings) -> Contender:
 BUILDERS: dict[str, Callable[[Tensor, int, Settings], Contender | Iterable[Contender]]] = {
     "pointkernels": pointkernels_fps,
     "torch loop": torch_loop,
+    "torch.compile of its step": torch_loop_compiled,
     "fpsample bucket kdline": fpsample_bucket,
     "fpsample plain": fpsample_plain,
     "torch_fpsample": torch_fpsample,

@@ -40,7 +40,7 @@ def torch_cdist(points: Tensor, k: int, settings: Settings) -> Contender:
     )
 
 
-def _matmul_topk(x: Tensor, k: int) -> Tensor:
+def matmul_topk(x: Tensor, k: int) -> Tensor:
     """The kNN of DGCNN's code: channels first, negative squared distances by expansion."""
     product = torch.matmul(x.transpose(2, 1), x)
     squares = (x**2).sum(dim=1, keepdim=True)
@@ -51,7 +51,7 @@ def torch_matmul(points: Tensor, k: int, settings: Settings) -> Contender:
     """What DGCNN and its descendants do."""
     require_matrices(points, 3)
     x = points.transpose(1, 2).contiguous()
-    return Contender("torch matmul+topk (DGCNN)", lambda: _matmul_topk(x, k), "torch", exact=False)
+    return Contender("torch matmul+topk (DGCNN)", lambda: matmul_topk(x, k), "torch", exact=False)
 
 
 def torch_compiled(points: Tensor, k: int, settings: Settings) -> Contender:
@@ -61,7 +61,7 @@ def torch_compiled(points: Tensor, k: int, settings: Settings) -> Contender:
     require_matrices(points, 2)
     x = points.transpose(1, 2).contiguous()
     torch.compiler.reset()
-    compiled = torch.compile(_matmul_topk, dynamic=False)
+    compiled = torch.compile(matmul_topk, dynamic=False)
     return Contender("torch.compile matmul+topk", lambda: compiled(x, k), "torch", exact=False, compiles=True)
 
 

@@ -146,7 +146,7 @@ def measure(
         checked = []
         for contender in problem.contenders:
             status.update(f"{case.label}: checking {contender.name}")
-            checked.append((contender, *_check(contender, problem, clock, budget)))
+            checked.append((contender, *check(contender, problem, clock, budget)))
         ready = [contender for contender, outcome, _, _ in checked if outcome == "ok"]
         status.update(f"{case.label}: timing {len(ready)} contenders, {settings.threads} thread(s)")
         warm = {contender.name: seconds for contender, _, _, seconds in checked}
@@ -156,9 +156,9 @@ def measure(
         for contender, outcome, note, seconds in checked:
             values: dict[str, Any] = {"family": contender.family, "package": contender.package, "note": note}
             if outcome == "ok":
-                values |= _statistics(times[contender.name], base)
+                values |= statistics(times[contender.name], base)
             elif outcome == "single call":
-                values |= _statistics({0: seconds}, None)
+                values |= statistics({0: seconds}, None)
                 if base is not None:
                     values["ratio"] = seconds / timing.quartiles(list(base.values())).median
             if with_memory and outcome == "ok":
@@ -172,9 +172,7 @@ def measure(
     return rows + [row(name, "left out", note=reason) for name, reason in problem.left_out.items()]
 
 
-def _check(
-    contender: Contender, problem: Problem, clock: timing.Clock, budget: timing.Budget
-) -> tuple[str, str, float]:
+def check(contender: Contender, problem: Problem, clock: timing.Clock, budget: timing.Budget) -> tuple[str, str, float]:
     """The first call: "ok", "single call", "wrong" or "failed", a remark, and seconds."""
     try:
         if contender.before is not None:
@@ -194,7 +192,7 @@ def _check(
     return "ok", verdict.note, seconds
 
 
-def _statistics(times: dict[int, float], base: dict[int, float] | None) -> dict[str, Any]:
+def statistics(times: dict[int, float], base: dict[int, float] | None) -> dict[str, Any]:
     spread = timing.quartiles(list(times.values()))
     found: dict[str, Any] = {
         "rounds": len(times),

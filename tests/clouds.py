@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import pytest
 import torch
+from _pytest.mark import ParameterSet
 from torch import Tensor
 
 
@@ -71,3 +73,9 @@ FINITE = [name for name in CLOUDS if name not in ("nan", "all_nan", "infinity", 
 def cloud(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
     """A hard input (B, N, D). Rounding to the dtype makes further ties; that is wanted."""
     return CLOUDS[name]().to(dtype).to(device)
+
+
+def named(names: Iterable[str]) -> list[ParameterSet]:
+    """Parameters of a test; the largest input is not for emulated devices."""
+    marks = {"many_blocks": pytest.mark.too_large_to_emulate}
+    return [pytest.param(name, marks=marks.get(name, ())) for name in names]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import emulated
 import pytest
 import torch
 
@@ -15,11 +17,23 @@ ROOT = Path(__file__).resolve().parent.parent
 DEVICES = [f"cpu-{isa}" for isa in build_info()["isas_usable"]]
 if torch.cuda.is_available() and build_info()["cuda"]:
     DEVICES.append("cuda")
+DEVICES.append("emulated")
 
 
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every device there is, and on the CPU every instruction set that this machine has."""
+    """Every device there is, on the CPU every instruction set that this machine has, and the CUDA kernels emulated.
+
+    What takes the emulation too long is marked `too_large_to_emulate`; each other test has its own schedule there.
+    """
+    if request.param == "emulated":
+        reason = emulated.missing()
+        if reason is not None:
+            pytest.skip(reason)
+        schedules = list(emulated.SCHEDULES)
+        with emulated.device(schedules[zlib.crc32(request.node.nodeid.encode()) % len(schedules)]):
+            yield "cpu"
+        return
     name, _, isa = request.param.partition("-")
     if isa:
         set_isa(isa)
@@ -28,9 +42,23 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
         set_isa(build_info()["isas_usable"][-1])
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `too_large_to_emulate` on the emulated device."""
+
+    def is_too_large(item: pytest.Item) -> bool:
+        callspec = getattr(item, "callspec", None)
+        on = None if callspec is None else callspec.params.get("device")
+        return on == "emulated" and item.get_closest_marker("too_large_to_emulate") is not None
+
+    left_out = [item for item in items if is_too_large(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not is_too_large(item)]
+
+
 def pytest_report_header() -> str:
     """What the operators are tested on."""
     skipped = "" if "cuda" in DEVICES else "; not on cuda: no CUDA device, or a build without CUDA"
+    skipped += f"; not emulated: {emulated.missing()}" if emulated.missing() else ""
     return f"pointkernels devices: {', '.join(DEVICES)}{skipped}"
 
 

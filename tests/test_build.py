@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils import cpp_extension
 
 from pointkernels import build_info
 
@@ -53,3 +56,22 @@ def test_isa_objects_export_only_their_tables(isa: str, tmp_path: Path) -> None:
     ]
     names = {line.split()[-1] for line in exported if " t " not in line and " r " not in line}
     assert names <= {f"pointkernels::k{isa.capitalize()}{kind}" for kind in ("Float", "Double")}
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+def test_cuda_build_is_described_for_nvcc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with a torch for CPU only. To nvcc, -DNAME=7.5,8.0 is two definitions, the second of them an error."""
+    for variable in ("CUDA_HOME", "CUDA_PATH", "TORCH_CUDA_ARCH_LIST", "POINTKERNELS_CUDA", "CPLUS_INCLUDE_PATH"):
+        monkeypatch.setenv(variable, "")  # so that it is as before afterwards
+        monkeypatch.delenv(variable)
+    monkeypatch.setattr(cpp_extension, "CUDA_HOME", None)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(sys, "argv", ["setup.py", "--name"])
+    monkeypatch.chdir(ROOT)
+    built = runpy.run_path("setup.py")
+    assert built["DESCRIPTION"].startswith("CPU and CUDA 7.5;8.0")
+    arguments = built["EXTENSION"].extra_compile_args
+    assert not any("," in argument for argument in arguments["nvcc"])
+    assert any(argument.startswith("-DPOINTKERNELS_CUDA_ARCHITECTURES=7.5,8.0") for argument in arguments["cxx"])
+    sources = set(built["EXTENSION"].sources)
+    assert {"csrc/cuda/knn.cu", "csrc/cuda/knn_binding.cpp", "csrc/cpu/knn.cpp"} <= sources

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from clouds import FINITE, cloud
+from clouds import FINITE, cloud, named
 from torch import Tensor
 
 import pointkernels
@@ -67,7 +67,7 @@ def assert_close(case: Case, training: bool, tolerance: float = 1e-12) -> None:
     for name in expected:
         # Where the true gradient is nought, rounding noise has no relative size; without variance it is eps ** -0.5
         # times larger.
-        noise = 1e-14 * float(case.upstream.norm()) / OPTIONS["eps"] ** 0.5
+        noise = 3e-14 * float(case.upstream.norm()) / OPTIONS["eps"] ** 0.5
         error = float((actual[name] - expected[name]).norm())
         assert error <= tolerance * float(expected[name].norm()) + noise, f"{name}: {error}"
 
@@ -76,7 +76,7 @@ def assert_close(case: Case, training: bool, tolerance: float = 1e-12) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", [name for name in FINITE if not name.endswith("far_from_origin")])
+@pytest.mark.parametrize("name", named([name for name in FINITE if not name.endswith("far_from_origin")]))
 def test_equals_reference(name: str, training: bool, device: str) -> None:
     if name == "one_point" and training:
         pytest.skip("three edges of one point each have no variance worth comparing")
@@ -91,6 +91,7 @@ def test_channel_counts(channels: int, out_channels: int, training: bool, device
     assert_close(Case(features, out_channels, 9), training)
 
 
+@pytest.mark.too_large_to_emulate
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("k", [1, 2, 255, 256, 300])
 def test_list_lengths_across_the_slot_formats(k: int, training: bool, device: str) -> None:
@@ -152,6 +153,7 @@ def test_shapes_past_two_to_the_31st() -> None:
 # --- float32 accuracy, threads, halves --------------------------------------------------------------------------------
 
 
+@pytest.mark.too_large_to_emulate
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("offset", [0.0, 10.0, 1000.0])
 @pytest.mark.parametrize("channels", [3, 64])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clouds import CLOUDS, cloud
+from clouds import CLOUDS, cloud, named
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -37,7 +37,7 @@ def test_equals_reference_to_the_last_point(name: str, dtype: torch.dtype, devic
     assert_equals_reference(points, points.shape[1])
 
 
-@pytest.mark.parametrize("name", CLOUDS)
+@pytest.mark.parametrize("name", named(CLOUDS))
 def test_from_another_start(name: str, device: str) -> None:
     points = cloud(name, device=device)
     count = points.shape[1]
@@ -81,6 +81,7 @@ def test_any_shape_with_mass_ties(batch: int, count: int, dims: int, levels: int
     assert_equals_reference(points, (count + 1) // 2, start=start)
 
 
+@pytest.mark.too_large_to_emulate
 @pytest.mark.parametrize("scan", ["stanford_bunny", "kitti_000000", "pcl_terrain_CSite1_red1", "redkitchen_000_kitti"])
 def test_real_scans(scan: str, shared_data: Path, device: str) -> None:
     with np.load(shared_data / "scans" / f"{scan}.npz") as archive:
@@ -123,6 +124,7 @@ def test_strided_points(device: str) -> None:
     assert_equals_reference(torch.randn(2, 160, 6, device=device)[:, ::2, 1:4], 20)
 
 
+@pytest.mark.too_large_to_emulate
 def test_empty_batch_and_many_clouds(device: str) -> None:
     assert pointkernels.farthest_point_sampling(torch.randn(0, 10, 3, device=device), 4).shape == (0, 4)
     samples = pointkernels.farthest_point_sampling(torch.randn(70_000, 2, 3, device=device), 2, start=1)

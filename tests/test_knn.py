@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clouds import CLOUDS, cloud
+from clouds import CLOUDS, cloud, named
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -31,26 +31,27 @@ def assert_equals_reference(points: Tensor, k: int, **arguments: Tensor | bool |
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", CLOUDS)
+@pytest.mark.parametrize("name", named(CLOUDS))
 @pytest.mark.parametrize("k", [1, 8, 20])
 def test_equals_reference(name: str, k: int, dtype: torch.dtype, device: str) -> None:
     assert_equals_reference(cloud(name, dtype, device), k)
 
 
+@pytest.mark.too_large_to_emulate
 @pytest.mark.parametrize("name", ["random", "duplicates", "lattice", "identical", "nan", "one_point", "many_blocks"])
 @pytest.mark.parametrize("k", [64, 117, 500, 1500])
 def test_large_k_up_to_and_beyond_the_cloud(name: str, k: int, device: str) -> None:
     assert_equals_reference(cloud(name, device=device), k)
 
 
-@pytest.mark.parametrize("name", CLOUDS)
+@pytest.mark.parametrize("name", named(CLOUDS))
 def test_without_self(name: str, device: str) -> None:
     points = cloud(name, device=device)
     assert_equals_reference(points, 5, include_self=False)
     assert_equals_reference(points, points.shape[1], include_self=False)
 
 
-@pytest.mark.parametrize("name", CLOUDS)
+@pytest.mark.parametrize("name", named(CLOUDS))
 def test_separate_queries(name: str, device: str) -> None:
     points = cloud(name, device=device)
     query = torch.cat([points[:, :9], torch.randn_like(points[:, :6])], dim=1)
@@ -92,6 +93,7 @@ def test_any_shape_with_mass_ties(
     assert_equals_reference(points, k, include_self=include_self)
 
 
+@pytest.mark.too_large_to_emulate
 @pytest.mark.parametrize("scan", ["stanford_bunny", "kitti_000000", "pcl_terrain_CSite1_red1", "redkitchen_000_kitti"])
 def test_real_scans(scan: str, shared_data: Path, device: str) -> None:
     with np.load(shared_data / "scans" / f"{scan}.npz") as archive:
@@ -132,6 +134,7 @@ def test_empty_batch_and_empty_clouds(device: str) -> None:
     assert torch.equal(nothing.cpu(), torch.full((2, 5, 4), -1))
 
 
+@pytest.mark.too_large_to_emulate
 def test_more_clouds_than_a_grid_dimension_holds(device: str) -> None:
     points = torch.randn(70_000, 2, 3, device=device)
     indices = pointkernels.knn(points, 2)
@@ -204,6 +207,7 @@ def test_packed_clouds(device: str) -> None:
         assert bool(distances[gap].isinf().all())
 
 
+@pytest.mark.too_large_to_emulate
 def test_a_long_gap_before_the_first_cloud(device: str) -> None:
     rows = torch.randn(700, 3, device=device)
     extents = torch.tensor([[500, 150], [660, 40]], device=device)

@@ -88,6 +88,7 @@ def test_cpp_layers() -> None:
             assert not header.startswith("pybind11") or path.name == "module.cpp", f"{path.name} includes {header}"
             assert not (folder == "cpu" and "cuda/" in header), f"{path.name} includes {header}"
             assert not (folder == "cuda" and "cpu/" in header), f"{path.name} includes {header}"
+            assert "emulation/" not in header, f"{path.name} includes {header}"
             assert not (path.suffix in (".cu", ".cuh") and header.startswith("torch/")), (
                 f"{path.name} includes {header}"
             )

@@ -72,16 +72,24 @@ def load_batches(
     )
     iterator = iter(loader)
     with _deaths_noticed_between_steps():
-        while True:
-            try:
-                batch = next(iterator)
-            except StopIteration:
-                return
-            except Exception as error:  # many kinds: a process may die while it hands something over
-                raise _death_of_a_worker(iterator) or error from error
-            if isinstance(batch, Exception):
-                raise batch
-            yield cast(Batch, batch)
+        try:
+            while True:
+                death, batch = None, None
+                try:
+                    batch = next(iterator)
+                except StopIteration:
+                    return
+                except Exception:  # many kinds: a process may die while it hands something over
+                    death = _death_of_a_worker(iterator)
+                    if death is None:
+                        raise
+                if death is not None:  # raised here, where the first error and all that it refers to are gone
+                    raise death
+                if isinstance(batch, Exception):
+                    raise batch
+                yield cast(Batch, batch)
+        finally:
+            del iterator  # ends the other processes, even while an error's traceback keeps this frame
 
 
 class LoadingFailed(OSError):  # noqa: N818 (it says what happened)
@@ -107,7 +115,7 @@ def save_before_failing(
         steps: Tells the steps done.
 
     Raises:
-        LoadingFailed: In place of an error of the batches.
+        LoadingFailed: In place of an error of the batches; whatever save raises goes first.
     """
     try:
         yield from batches

@@ -125,6 +125,13 @@ def _best_score(path: Path, step: int) -> float:
     return float(checkpoint["score"]) if checkpoint["step"] <= step else -math.inf
 
 
+def _save_finite(state: TrainingState, save: Callable[[], None]) -> None:
+    """Saves between two reports of the loss, which would have found out."""
+    if not all(bool(parameter.isfinite().all()) for parameter in state.model.parameters()):
+        raise FloatingPointError(f"the weights must stay finite, got NaN or infinity at step {state.step}")
+    save()
+
+
 def _train(
     config: Config,
     console: Console,
@@ -146,7 +153,7 @@ def _train(
     )
     batches = load_batches(dataset, sampler, workers=config.data.workers, pin_memory=world.device.type == "cuda")
     if world.size == 1:  # with several processes, the others would wait for this one's part of a checkpoint
-        batches = save_before_failing(batches, save, lambda: state.step)
+        batches = save_before_failing(batches, lambda: _save_finite(state, save), lambda: state.step)
     network: Callable[[Tensor, Tensor, Tensor], Projections] = state.model
     if world.size > 1:
         network = DistributedDataParallel(state.model, [world.device] if world.device.type == "cuda" else None)

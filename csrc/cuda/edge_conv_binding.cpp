@@ -70,13 +70,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> edge_conv(
   const bool empty = rows == 0 || channels == 0;
   const ScalarType slot_type = neighbors.size(1) <= kMaxByteSlots ? ScalarType::Byte : ScalarType::Int;
   // Operators may not return their arguments, so given statistics are copied.
-  const Results results{torch::stable::new_empty(nodes, {rows, channels}),
-                        training ? torch::stable::new_zeros(nodes, {channels}) : torch::stable::clone(*mean),
-                        training ? torch::stable::new_zeros(nodes, {channels}) : torch::stable::clone(*var),
-                        torch::stable::new_zeros(nodes, {}, ScalarType::Double),
-                        torch::stable::new_empty(nodes, {rows, channels}),
-                        torch::stable::new_empty(nodes, {rows, channels}, slot_type),
-                        torch::stable::new_empty(nodes, {training ? rows : 0, channels})};
+  const Results results{
+      torch::stable::new_empty(nodes, {rows, channels}),
+      training ? torch::stable::new_zeros(nodes, {channels}) : torch::stable::clone(*mean),
+      training ? torch::stable::new_zeros(nodes, {channels}) : torch::stable::clone(*var),
+      torch::stable::new_zeros(nodes, {}, ScalarType::Double),
+      torch::stable::new_empty(nodes, {rows, channels}),
+      torch::stable::new_empty(nodes, {rows, channels}, slot_type),
+      training ? torch::stable::new_empty(nodes, {rows, channels}) : torch::stable::new_empty(nodes, {0})};
   if (!empty) {
     const auto launch = is_float32(nodes) ? run<float> : run<double>;
     launch(nodes, neighbors, cloud_size, bn_weight, bn_bias, eps, negative_slope, training, results);

@@ -214,7 +214,8 @@ cudaError_t launch_farthest_point_sampling(const FarthestPointSamplingArguments<
     if (shared_bytes > limit) {
       shared_bytes = 0;
     } else {
-      error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+      // All there is, not what this call needs: another thread may be launching the kernel with more.
+      error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(limit));
       if (error != cudaSuccess) return error;
     }
   }

@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(kThreads) scatter_edges_kernel(ReverseGraphArg
 
 // Grid: any; threads take the numbers 0..rows in turns. No shared memory. offsets[j] is the number of edges that point
 // at rows before j, found by bisection in the sorted edges.
-__global__ void find_offsets_kernel(ReverseGraphArguments task) {
+__global__ void __launch_bounds__(kThreads) find_offsets_kernel(ReverseGraphArguments task) {
   for (int64_t row = grid_thread(); row <= task.rows; row += grid_threads()) {
     int64_t low = 0;
     int64_t high = task.queries * task.k;

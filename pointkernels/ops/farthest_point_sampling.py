@@ -52,32 +52,37 @@ def farthest_point_sampling(
     if num_samples > count:
         raise ValueError(f"num_samples must be at most the number of points, {count}, got {num_samples}")
     extents = _batch.extents(lengths, "lengths", points, "points")
-    sizes = torch.full((batch,), count, device=points.device) if lengths is None else lengths
     samples: Tensor = torch.ops.pointkernels.farthest_point_sampling(
-        _batch.rows(points.detach()), extents, _first_samples(start, points, sizes), batch, num_samples
+        _batch.rows(points.detach()), extents, _first_samples(start, points, lengths), batch, num_samples
     )
     return samples
 
 
-def _first_samples(start: int | Tensor | str, points: Tensor, sizes: Tensor) -> Tensor:
+def _first_samples(start: int | Tensor | str, points: Tensor, lengths: Tensor | None) -> Tensor:
     """`start` as (B,) int64."""
-    if isinstance(start, str):
-        if start != "random":
-            raise ValueError(f'start must be an int, a tensor or "random", got {start!r}')
-        # float64 holds every index exactly, and 53 random bits leave no visible bias.
-        drawn = torch.rand(points.shape[0], dtype=torch.float64, device=points.device) * sizes
-        return drawn.long().minimum(sizes - 1).clamp(min=0)
-    if isinstance(start, bool) or not isinstance(start, (int, torch.SymInt, Tensor)):
+    batch, count, _ = points.shape
+    if not isinstance(start, (int, torch.SymInt, Tensor, str)) or isinstance(start, bool):
         raise TypeError(f'start must be an int, an int64 tensor or "random", got {type(start).__name__}')
+    if isinstance(start, str) and start != "random":
+        raise ValueError(f'start must be an int, a tensor or "random", got {start!r}')
+    rule = "be a point of its cloud"
+    if lengths is None and not isinstance(start, (str, Tensor)):
+        # Known here; asking the device would take it as long as sampling a small cloud.
+        if not 0 <= start < count:
+            raise ValueError(f"start must {rule}, got {start}")
+        return torch.full((batch,), start, dtype=torch.int64, device=points.device)
+    sizes = torch.full((batch,), count, device=points.device) if lengths is None else lengths
+    if isinstance(start, str):
+        # float64 holds every index exactly, and 53 random bits leave no visible bias.
+        drawn = torch.rand(batch, dtype=torch.float64, device=points.device) * sizes
+        return drawn.long().minimum(sizes - 1).clamp(min=0)
     if isinstance(start, Tensor):
-        _checks.check_integers(start, "start", (points.shape[0],), points, "points")
+        _checks.check_integers(start, "start", (batch,), points, "points")
         first = start.contiguous()
     else:
-        first = torch.full((points.shape[0],), start, dtype=torch.int64, device=points.device)
+        first = torch.full((batch,), start, dtype=torch.int64, device=points.device)
     # An empty cloud has no first sample, so its start is not looked at.
-    _checks.check_range(
-        torch.where(sizes > 0, first, 0), "start", 0, (sizes - 1).clamp(min=0), "be a point of its cloud"
-    )
+    _checks.check_range(torch.where(sizes > 0, first, 0), "start", 0, (sizes - 1).clamp(min=0), rule)
     return first
 
 

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 
 import pytest
@@ -62,8 +63,18 @@ def test_an_error_arrives_as_it_was_raised() -> None:
 def test_the_death_of_a_loading_process_is_one_clear_error() -> None:
     deadly = Deadly(list(plan())[2][0][0])
     message = "^a data-loading process must live as long as the run, got one ended with exit code 3$"
-    with pytest.raises(ChildProcessError, match=message):
-        list(load_batches(deadly, plan(), workers=1, pin_memory=False))
+    with pytest.raises(ChildProcessError, match=message) as caught:
+        list(load_batches(deadly, plan(), workers=2, pin_memory=False))
+    assert multiprocessing.active_children() == []  # the other one has ended too
+    assert caught.value.__context__ is None
+
+
+def test_loading_processes_end_with_an_error() -> None:
+    broken = Numbers(broken=list(plan())[1][0][0])
+    with pytest.raises(FileNotFoundError) as caught:
+        list(load_batches(broken, plan(), workers=2, pin_memory=False))
+    assert multiprocessing.active_children() == []
+    assert caught.tb is not None
 
 
 def test_a_run_is_saved_before_it_fails() -> None:
