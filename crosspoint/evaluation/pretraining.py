@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -75,7 +76,10 @@ def _held_back_score(config: Config, world: World, train_split: CloudDataset) ->
     rows = np.sort(np.random.default_rng(0).permutation(len(train_split))[:MOST_FOR_CHOICE])
 
     def score(model: CrossPoint) -> float:
-        return choose_c(_features(config, world, model, train_split, rows), config.probe.c).accuracy
+        features = _features(config, world, model, train_split, rows)
+        # Weights that are not finite are never the best; the training loop says what is wrong with them.
+        finite = bool(np.isfinite(features.values).all())
+        return choose_c(features, config.probe.c).accuracy if finite else -math.inf
 
     return score
 
