@@ -6,6 +6,7 @@ import torch
 
 from crosspoint.config import Config, ModelConfig, OptimisationConfig
 from crosspoint.engine.distributed import World
+from crosspoint.engine.run import _save_finite
 from crosspoint.engine.state import TrainingState, initial_model, initial_state
 
 WORLD = World(0, 1, torch.device("cpu"))
@@ -59,3 +60,12 @@ def test_a_restored_state_continues_identically() -> None:
     assert update(restored, 4) == rates
     for ours, theirs in zip(weights(restored), weights(original), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_weights_that_are_not_finite_are_never_saved() -> None:
+    state, saved = initial_state(CONFIG, 10, WORLD), []
+    _save_finite(state, lambda: saved.append(True))
+    next(state.model.parameters()).data.view(-1)[0] = math.nan
+    with pytest.raises(FloatingPointError, match=r"^the weights must stay finite, got NaN or infinity at step 0$"):
+        _save_finite(state, lambda: saved.append(True))
+    assert saved == [True]
