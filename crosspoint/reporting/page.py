@@ -85,7 +85,8 @@ def _overview(results: Mapping[Path, Mapping[str, Mapping[str, Any]]], names: Ma
                 rows.append([f"{TASKS[task]}: {dataset}"])
                 rows += [[measure, *_values(entry, keys)] for measure, keys in headline(task, entry)]
         if rows:
-            tables.append(table([names[run], "random", "pre-trained", "difference"], rows))
+            numbers = table(["", "random", "pre-trained", "change"], rows)
+            tables.append(section(f"Run {names[run]}", f"overview-{len(tables)}", numbers))
     if not tables:
         return ""
     note = "Percent. Both encoders have the same architecture, protocol and clouds; random is the pre-training's start."
@@ -114,7 +115,7 @@ def _comparison(results: Mapping[Path, Mapping[str, Mapping[str, Any]]], names: 
             rows.append([f"{title}: {dataset}"])
             rows += [[f"published: {number.method}", number.measure, f"{number.value:g}"] for number in paper]
             rows += [
-                [f"measured: {names[run]}{', official protocol' if name != dataset else ''}", measure, value]
+                [_measured(names[run], name, entry), measure, value]
                 for run, tasks in results.items()
                 for name, entry in tasks[task].items()
                 if name.removesuffix("-official") == dataset
@@ -133,6 +134,13 @@ def _comparison(results: Mapping[Path, Mapping[str, Mapping[str, Any]]], names: 
         paragraph(note, "faint"),
         table(["method or run", "measure", "%"], rows, text_columns=2),
     )
+
+
+def _measured(run: str, name: str, entry: Mapping[str, Any]) -> str:
+    """Where a measured number comes from; other data can lie in the layout of a well-known dataset."""
+    root = entry["settings"]["data"]["root"]
+    parts = [f"measured: {run}", *([f"on {Path(root).name}"] if root else [])]
+    return " ".join(parts) + (", official protocol" if name.endswith("-official") else "")
 
 
 def _run_section(run: Path, identifier: str, name: str, results: Mapping[str, Mapping[str, Any]]) -> str:

@@ -89,7 +89,7 @@ _PICTURES = {
 def _conditions(task: str, entry: Entry) -> str:
     settings = entry["settings"]
     data = settings["data"]
-    parts = []
+    parts = [f"From {data['root']}"] if data["root"] else []
     if "train_clouds" in entry:
         parts.append(f"{entry['train_clouds']} training clouds")
     if "test_clouds" in entry:
