@@ -77,7 +77,7 @@ def _results(run: Path) -> dict[str, dict[str, Any]]:
 
 def _overview(results: Mapping[Path, Mapping[str, Mapping[str, Any]]], names: Mapping[Path, str]) -> str:
     """Every headline number, a table for each run, pre-trained beside random."""
-    tables = []
+    tables: list[str] = []
     for run, tasks in results.items():
         rows: list[list[str]] = []
         for task, entries in tasks.items():
