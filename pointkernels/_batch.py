@@ -12,7 +12,7 @@ def rows(points: Tensor) -> Tensor:
     """(B, N, D) as contiguous (B * N, D), float16 and bfloat16 widened to float32."""
     if points.dtype in (torch.float16, torch.bfloat16):
         points = points.float()
-    return points.reshape(-1, points.shape[-1]).contiguous()
+    return points.flatten(0, 1).contiguous()
 
 
 def extents(lengths: Tensor | None, name: str, points: Tensor, points_name: str) -> Tensor | None:

@@ -34,9 +34,9 @@ def gather_neighbors(features: Tensor, neighbors: Tensor) -> Tensor:
         tensor([[[[3., 4.],
                   [0., 0.]]]])
     """
-    queries, k, count = _check(features, neighbors)
+    queries, count = _check(features, neighbors)
     gathered: Tensor = torch.ops.pointkernels.gather_neighbors(
-        _batch.rows(features), neighbors.reshape(-1, k).contiguous(), queries, count
+        _batch.rows(features), neighbors.flatten(0, 1).contiguous(), queries, count
     )
     return gathered.view(*neighbors.shape, features.shape[2]).to(features.dtype)
 
@@ -61,7 +61,7 @@ def gather_weighted(features: Tensor, neighbors: Tensor, weights: Tensor) -> Ten
         >>> pointkernels.gather_weighted(features, torch.tensor([[[0, 1]]]), torch.tensor([[[0.5, 0.5]]]))
         tensor([[[2., 3.]]])
     """
-    queries, k, count = _check(features, neighbors)
+    queries, count = _check(features, neighbors)
     _checks.check_floating(weights, "weights", "(B, M, K)")
     _checks.check_like(weights, "weights", features, "features")
     if weights.shape != neighbors.shape:
@@ -69,13 +69,13 @@ def gather_weighted(features: Tensor, neighbors: Tensor, weights: Tensor) -> Ten
             f"weights must have the shape of neighbors, {tuple(neighbors.shape)}, got {tuple(weights.shape)}"
         )
     sums: Tensor = torch.ops.pointkernels.gather_weighted(
-        _batch.rows(features), neighbors.reshape(-1, k).contiguous(), _batch.rows(weights), queries, count
+        _batch.rows(features), neighbors.flatten(0, 1).contiguous(), _batch.rows(weights), queries, count
     )
     return sums.view(*neighbors.shape[:2], features.shape[2]).to(features.dtype)
 
 
-def _check(features: Tensor, neighbors: Tensor) -> tuple[int, int, int]:
-    """Query rows of a cloud, neighbours of a query, rows of a cloud."""
+def _check(features: Tensor, neighbors: Tensor) -> tuple[int, int]:
+    """Query rows of a cloud, rows of a cloud."""
     _checks.check_floating(features, "features", "(B, N, C)")
     if not isinstance(neighbors, Tensor) or neighbors.dim() != 3:
         shape = tuple(neighbors.shape) if isinstance(neighbors, Tensor) else type(neighbors).__name__
@@ -85,7 +85,7 @@ def _check(features: Tensor, neighbors: Tensor) -> tuple[int, int, int]:
     count = features.shape[1]
     if neighbors.device.type == "cpu":  # the CUDA kernel asserts it itself
         _checks.check_range(neighbors, "neighbors", -1, count - 1, f"be -1 or lie in [0, {count})")
-    return queries, k, count
+    return queries, count
 
 
 @fake_kernel("pointkernels::gather_neighbors")

@@ -150,7 +150,7 @@ def search_backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, Tenso
     neighbors, query_size, cloud_size = indices, queries.shape[0] // ctx.clouds, points.shape[0] // ctx.clouds
     if extents is not None or query_extents is not None:
         # Clouds of any place and size: count neighbours from the first row of all.
-        neighbors = _from_first_row(indices, extents, query_extents, ctx.clouds, points.shape[0])
+        neighbors = from_first_row(indices, extents, query_extents, ctx.clouds, points.shape[0])
         query_size, cloud_size = queries.shape[0], points.shape[0]
     offsets, edges = reverse_graph(neighbors, query_size, cloud_size, points.shape[0])
     grad_points, grad_query = torch.ops.pointkernels._knn_backward(
@@ -159,7 +159,7 @@ def search_backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, Tenso
     return (grad_points + grad_query, None) if query is None else (grad_points, grad_query)
 
 
-def _from_first_row(
+def from_first_row(
     indices: Tensor, extents: Tensor | None, query_extents: Tensor | None, clouds: int, rows: int
 ) -> Tensor:
     """Indices counted within clouds as indices counted over all rows."""
