@@ -185,15 +185,16 @@ def sample_farthest_points(
     """
     _checks.check_floating(points, "points", "(N, P, D)")
     batch, count, _ = points.shape
-    most = max(K, default=1) if isinstance(K, (list, tuple)) else K
+    counts = None
     if isinstance(K, (list, tuple)):
-        K = torch.tensor(K, dtype=torch.int64, device=points.device)  # noqa: N806
+        most, counts = max(K, default=1), torch.tensor(K, dtype=torch.int64, device=points.device)
     elif isinstance(K, Tensor):
-        K = K.to(torch.int64)  # noqa: N806
-        most = int(K.max()) if K.numel() > 0 else 1
+        most, counts = int(K.max()) if K.numel() > 0 else 1, K.to(torch.int64)
+    else:
+        most = K
     _checks.check_at_least_one(most, "K")
-    if isinstance(K, Tensor):
-        _checks.check_integers(K, "K", (batch,), points, "points")
+    if counts is not None:
+        _checks.check_integers(counts, "K", (batch,), points, "points")
     if lengths is not None and isinstance(lengths, Tensor):
         lengths = lengths.to(torch.int64)
     if count == 0:
@@ -203,8 +204,8 @@ def sample_farthest_points(
             points, min(most, count), start="random" if random_start_point else 0, lengths=lengths
         )
         idx = F.pad(idx, (0, most - idx.shape[1]), value=-1)
-    if isinstance(K, Tensor):
-        idx = idx.masked_fill(torch.arange(most, device=idx.device) >= K[:, None], -1)
+    if counts is not None:
+        idx = idx.masked_fill(torch.arange(most, device=idx.device) >= counts[:, None], -1)
     return gather_neighbors(points, idx[:, :, None]).squeeze(2), idx
 
 
