@@ -216,7 +216,7 @@ def _nearest_rows(x: Tensor, y: Tensor, ptr_x: Tensor | None, ptr_y: Tensor | No
     ptr_x, ptr_y = _both(x, y, ptr_x, ptr_y)
     extents, query_extents, count = _extents(ptr_y), _extents(ptr_x), _count(ptr_y)
     _, found = torch.ops.pointkernels.knn(_floating(y), extents, _floating(x), query_extents, count, 1, True)
-    rows = from_first_row(found, extents, query_extents, count, y.shape[0])
+    rows: Tensor = from_first_row(found, extents, query_extents, count, y.shape[0])
     return rows.squeeze(1)
 
 

@@ -120,6 +120,8 @@ class _OneLayerEdgeConv(nn.Module):
                 return
             self.bn_weight.copy_(norm.weight)
             self.bn_bias.copy_(norm.bias)
+            assert norm.running_mean is not None and norm.running_var is not None  # noqa: PT018
+            assert norm.num_batches_tracked is not None
             # The bias moves the mean, and nothing else.
             self.running_mean.copy_(norm.running_mean if bias is None else norm.running_mean - bias)
             self.running_var.copy_(norm.running_var)
@@ -305,7 +307,7 @@ def _one_layer(mlp: nn.Module) -> _OneLayer:
     return _OneLayer(weight, parts[0].bias, norm, slope)  # type: ignore[arg-type]
 
 
-def _parts(mlp: nn.Module) -> list[nn.Module]:
+def _parts(mlp: Any) -> list[nn.Module]:
     """The modules of an MLP in the order in which they run."""
     if all(hasattr(mlp, name) for name in ("lins", "norms", "act", "plain_last")):  # torch_geometric's MLP
         norms = [] if mlp.plain_last else [getattr(norm, "module", norm) for norm in mlp.norms]
