@@ -202,7 +202,8 @@ def _fps_rows(src: Tensor, ptr: Tensor, ratio: Tensor, random_start: bool) -> Te
         start = drawn.long().minimum(sizes - 1).clamp(min=0)
     samples = torch.ops.pointkernels.farthest_point_sampling(src, _extents(ptr), start, sizes.shape[0], most)
     wanted = torch.arange(most, device=src.device) < counts[:, None]
-    return (samples + ptr[:-1, None])[wanted]
+    rows: Tensor = (samples + ptr[:-1, None])[wanted]
+    return rows
 
 
 @_fps_rows.register_fake
