@@ -22,19 +22,21 @@ import pointkernels
 from pointkernels.compat.torch_geometric import enable
 
 
-def classifier(k: int, num_classes: int) -> pyg.Sequential:
+class Classifier(nn.Module):
     """Two EdgeConv layers over dynamic graphs, in torch_geometric's terms."""
-    first = nn.Sequential(nn.Linear(2 * 3, 64), nn.BatchNorm1d(64), nn.ReLU())
-    second = nn.Sequential(nn.Linear(2 * 64, 128), nn.BatchNorm1d(128), nn.ReLU())
-    return pyg.Sequential(
-        "x, batch",
-        [
-            (pyg.DynamicEdgeConv(first, k), "x, batch -> x"),
-            (pyg.DynamicEdgeConv(second, k), "x, batch -> x"),
-            (pyg.global_max_pool, "x, batch -> x"),
-            nn.Linear(128, num_classes),
-        ],
-    )
+
+    def __init__(self, k: int = 20, num_classes: int = 40) -> None:
+        super().__init__()
+        first = nn.Sequential(nn.Linear(2 * 3, 64), nn.BatchNorm1d(64), nn.ReLU())
+        second = nn.Sequential(nn.Linear(2 * 64, 128), nn.BatchNorm1d(128), nn.ReLU())
+        self.conv1 = pyg.DynamicEdgeConv(first, k)
+        self.conv2 = pyg.DynamicEdgeConv(second, k)
+        self.linear = nn.Linear(128, num_classes)
+
+    def forward(self, x: Tensor, batch: Tensor) -> Tensor:
+        """Class scores (B, num_classes) of packed clouds (N, 3)."""
+        x = self.conv2(self.conv1(x, batch), batch)
+        return self.linear(pyg.global_max_pool(x, batch))
 
 
 def exchange(model: nn.Module) -> nn.Module:
@@ -67,7 +69,7 @@ def main(arguments: list[str] | None = None) -> float:
     batch = torch.arange(options.clouds).repeat_interleave(options.points)
     labels = torch.randint(0, 40, (options.clouds,))
 
-    usual = classifier(k=20, num_classes=40)
+    usual = Classifier()
     exchanged = exchange(copy.deepcopy(usual))
     # Compared in float64, where rounding cannot make the two choose different neighbours of learned features.
     usual_exact, exact = copy.deepcopy(usual).double(), exchange(copy.deepcopy(usual).double())
