@@ -15,6 +15,15 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
       "knn(Tensor points, Tensor? extents, Tensor? query, Tensor? query_extents, int clouds, int k, bool include_self)"
       " -> (Tensor distances, Tensor indices)");
 
+  // The first k rows of the same cloud, in index order, whose squared distance to the query row is below
+  // squared_radius; query None: the points themselves. Without include_self, row i of a cloud's queries is no neighbour
+  // of row i of its points.
+  //   points (R, D), query (Q, D) -> squared distances (Q, K), inf past the neighbours found; indices (Q, K) counted
+  //   within the cloud, ascending, -1 there.
+  library.def(
+      "ball_query(Tensor points, Tensor? extents, Tensor? query, Tensor? query_extents, int clouds,"
+      " float squared_radius, int k, bool include_self) -> (Tensor distances, Tensor indices)");
+
   // Gradient of the squared distances. Neighbour s of query row i is row (i / query_size) * cloud_size + neighbors[i,
   // s].
   //   grad (Q, K), points (R, D), query (Q, D), neighbors (Q, K); offsets, edges: their reverse graph
@@ -29,6 +38,26 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
   //   offsets[rows] are unspecified.
   library.def(
       "_reverse_graph(Tensor neighbors, int query_size, int cloud_size, int rows) -> (Tensor offsets, Tensor edges)");
+
+  // The features of the neighbours. Neighbour s of query row i is row (i / query_size) * cloud_size + neighbors[i, s].
+  //   features (R, C), neighbors (Q, K), entries -1 give zeros -> (Q, K, C)
+  library.def("gather_neighbors(Tensor features, Tensor neighbors, int query_size, int cloud_size) -> Tensor");
+
+  // Their weighted sum.
+  //   features (R, C), neighbors (Q, K), weights (Q, K) -> (Q, C)
+  library.def(
+      "gather_weighted(Tensor features, Tensor neighbors, Tensor weights, int query_size, int cloud_size) -> Tensor");
+
+  // For each row, the sum over the edges e that point at it of weights[e] grad[e / edges_per_row], in the order of the
+  // edges: the gradient of both of the above in their features.
+  //   grad (G, C), weights as many as edges, or None for ones; offsets (R + 1), edges: a reverse graph -> (R, C)
+  library.def(
+      "_sum_over_edges(Tensor grad, Tensor? weights, Tensor offsets, Tensor edges, int edges_per_row) -> Tensor");
+
+  // For each edge, the product of the two rows that it joins: the gradient of gather_weighted in its weights.
+  //   grad (Q, C), features (R, C), neighbors (Q, K) -> (Q, K), 0 for entries -1
+  library.def(
+      "_edge_products(Tensor grad, Tensor features, Tensor neighbors, int query_size, int cloud_size) -> Tensor");
 
   // Greedy farthest point sampling.
   //   points (R, D), start (B) counted within the cloud -> (B, M) counted within the cloud, -1 past a cloud's size

@@ -12,7 +12,7 @@ def rows(points: Tensor) -> Tensor:
     """(B, N, D) as contiguous (B * N, D), float16 and bfloat16 widened to float32."""
     if points.dtype in (torch.float16, torch.bfloat16):
         points = points.float()
-    return points.reshape(-1, points.shape[-1]).contiguous()
+    return points.flatten(0, 1).contiguous()
 
 
 def extents(lengths: Tensor | None, name: str, points: Tensor, points_name: str) -> Tensor | None:
@@ -24,3 +24,27 @@ def extents(lengths: Tensor | None, name: str, points: Tensor, points_name: str)
     _checks.check_range(lengths, name, 0, count, f"lie in [0, {count}]")
     first = torch.arange(batch, device=points.device) * count
     return torch.stack([first, lengths], dim=1)
+
+
+def check_search(
+    points: Tensor, k: int, query: Tensor | None, query_lengths: Tensor | None, include_self: bool
+) -> tuple[int, int]:
+    """The checks that every neighbour search makes; number of clouds, and of queries in each."""
+    _checks.check_floating(points, "points", "(B, N, D)")
+    _checks.check_at_least_one(k, "k")
+    if points.shape[2] < 1:
+        raise ValueError(f"points must have at least one coordinate, got shape {tuple(points.shape)}")
+    batch, queries = points.shape[0], points.shape[1]
+    if query is None:
+        if query_lengths is not None:
+            raise ValueError("query_lengths must come with a query, got query=None")
+        return batch, queries
+    _checks.check_floating(query, "query", "(B, M, D)")
+    _checks.check_like(query, "query", points, "points")
+    if query.shape[0] != batch or query.shape[2] != points.shape[2]:
+        raise ValueError(
+            f"query must have as many clouds and coordinates as points, {tuple(points.shape)}, got {tuple(query.shape)}"
+        )
+    if not include_self:
+        raise ValueError("include_self=False must come without a query, got a query")
+    return batch, query.shape[1]

@@ -162,6 +162,84 @@ def farthest_point_sampling(
     return samples
 
 
+def ball_query(
+    points: Tensor,
+    radius: float,
+    k: int,
+    *,
+    query: Tensor | None = None,
+    lengths: Tensor | None = None,
+    query_lengths: Tensor | None = None,
+    include_self: bool = True,
+    nearest: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Up to k points within a radius of each query: see `pointkernels.ball_query`.
+
+    Args:
+        points: (B, N, D).
+        radius: a neighbour's squared distance is below its square (squared in float64, then rounded to the dtype).
+        k: number of neighbours, at least 1.
+        query: (B, M, D), or None for the points themselves.
+        lengths: (B,) number of valid points of each cloud, or None for N.
+        query_lengths: (B,) number of valid queries, or None for M (for `lengths` when query is None).
+        include_self: whether point i is a candidate of query i.
+        nearest: take the nearest k, nearest first, rather than the first k in index order.
+
+    Returns:
+        Squared distances (B, M, K), inf where there is no neighbour, and indices (B, M, K) int64, -1 there.
+    """
+    batch, count, _ = points.shape
+    if query is None:
+        query, query_lengths = points, lengths
+    dtype = torch.promote_types(points.dtype, torch.float32)
+    bound = torch.tensor(radius * radius, dtype=torch.float64).to(dtype).to(points.device)
+    distances = points.new_full((batch, query.shape[1], k), torch.inf, dtype=dtype)
+    indices = torch.full((batch, query.shape[1], k), -1, dtype=torch.int64, device=points.device)
+    for b in range(batch):
+        n = count if lengths is None else int(lengths[b])
+        m = query.shape[1] if query_lengths is None else int(query_lengths[b])
+        pairs = squared_distances(points[b, :n], query[b, :m])
+        order = _ranked(pairs) if nearest else torch.arange(n, device=points.device).expand(m, n)
+        within = pairs.gather(1, order) < bound
+        if not include_self:
+            within &= order != torch.arange(m, device=points.device)[:, None]
+        first = (~within).int().argsort(dim=1, stable=True)[:, :k]
+        found, used = order.gather(1, first), within.gather(1, first)
+        indices[b, :m, : first.shape[1]] = torch.where(used, found, -1)
+        distances[b, :m, : first.shape[1]] = torch.where(used, pairs.gather(1, found), torch.inf)
+    return distances, indices
+
+
+def gather_neighbors(features: Tensor, neighbors: Tensor) -> Tensor:
+    """The features of the neighbours: see `pointkernels.gather_neighbors`.
+
+    Args:
+        features: (B, N, C).
+        neighbors: (B, M, K) int64, -1 for none.
+
+    Returns:
+        (B, M, K, C), zeros where the neighbour is -1.
+    """
+    cloud = torch.arange(features.shape[0], device=features.device)[:, None, None]
+    gathered = features[cloud, neighbors.clamp(min=0)]
+    return torch.where((neighbors >= 0)[..., None], gathered, 0.0)
+
+
+def gather_weighted(features: Tensor, neighbors: Tensor, weights: Tensor) -> Tensor:
+    """The weighted sum of the features of the neighbours: see `pointkernels.gather_weighted`.
+
+    Args:
+        features: (B, N, C).
+        neighbors: (B, M, K) int64, -1 for none.
+        weights: (B, M, K).
+
+    Returns:
+        (B, M, C).
+    """
+    used = torch.where(neighbors >= 0, weights, 0.0)
+    return (used[..., None] * gather_neighbors(features, neighbors)).sum(dim=2)
+
+
 def edge_conv(
     features: Tensor,
     neighbors: Tensor,

@@ -10,13 +10,19 @@ import pytest
 import torch
 
 import pointkernels
-from pointkernels.compat import dgcnn
-from pointkernels.ops import edge_conv, farthest_point_sampling, knn
+from pointkernels.compat import dgcnn, pointnet2, pytorch3d, torch_cluster
+from pointkernels.ops import ball_query, chamfer, edge_conv, farthest_point_sampling, gather, interpolation, knn
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("module", [knn, farthest_point_sampling, edge_conv, pointkernels.nn, dgcnn])
+MODULES = [
+    *(knn, ball_query, farthest_point_sampling, gather, interpolation, chamfer, edge_conv),
+    *(pointkernels.nn.edge_conv, pointkernels.nn.graph_edge_conv, dgcnn, pointnet2, pytorch3d, torch_cluster),
+]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_docstrings(module: object) -> None:
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     names = {"torch": torch, "pointkernels": pointkernels}

@@ -41,6 +41,11 @@ struct IsaKernels {
   // Sorts `count` distinct candidates in index order by (distance, index) and writes the first k. No NaN.
   void (*rank)(const T* distances, const int32_t* indices, int64_t count, int64_t k, T* sorted, int64_t* order);
 
+  // The first candidates, in index order, whose distance to the query (D) is below squared_radius, at most `limit` and
+  // without candidate number `excluded`; returns how many there are.
+  int64_t (*first_within)(const T* query, const T* blocks, int64_t block_count, int64_t dims, T squared_radius,
+                          int64_t excluded, int64_t limit, T* distances, int64_t* indices);
+
   // One round of farthest point sampling: lowers `smallest` by the distances to `sample` (D) and returns the index of
   // the largest entry, the lowest of equals.
   int64_t (*lower_and_find_farthest)(const T* blocks, int64_t block_count, int64_t dims, const T* sample, T* smallest);

@@ -1,6 +1,7 @@
 // Assembles the table of an instruction set from the inner loops. Included by isa_<name>.cpp only.
 #pragma once
 
+#include "ball_query_rows.h"
 #include "edge_conv_rows.h"
 #include "farthest_point_sampling_rows.h"
 #include "isa.h"
@@ -15,6 +16,7 @@ constexpr pointkernels::IsaKernels<T> isa_table() {
           threshold<T>,
           admit<T>,
           rank<T>,
+          first_within<T>,
           lower_and_find_farthest<T>,
           edge_conv_gather<T>,
           edge_conv_scatter<T>};

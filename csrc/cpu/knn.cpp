@@ -6,48 +6,20 @@
 // about 1.2 k candidates lie within that bound, and they are ranked by counting.
 #include <algorithm>
 #include <limits>
-#include <memory>
 #include <vector>
 
 #include "../common/order.h"
 #include "isa.h"
+#include "packed_clouds.h"
 #include "parallel.h"
 
 namespace pointkernels {
 
 namespace {
 
-constexpr int64_t kPackRows = 4096;   // rows that one unit of packing work copies
 constexpr int64_t kQueryRows = 64;    // queries in one unit of search work: keeps a cloud's blocks in cache meanwhile
 constexpr int64_t kMaxGroups = 1024;  // beyond it, bisecting the minima costs more than admitting every candidate
 constexpr int64_t kMaxRanked = 1024;  // ranking by counting is quadratic; a sort is faster from about here on
-
-// Candidates of all clouds, in blocks; cloud c's blocks start at first_tile(clouds, c, kBlock).
-template <typename T>
-class PackedClouds {
- public:
-  PackedClouds(const T* points, const Clouds& clouds, int64_t dims)
-      : clouds_(clouds), dims_(dims), blocks_(new T[tile_bound(clouds, kBlock) * kBlock * dims]) {
-    parallel_for(tile_bound(clouds, kPackRows), [&](int64_t first, int64_t last) {
-      for (int64_t t = first; t < last; ++t) {
-        const Tile tile = locate_tile(clouds_, t, kPackRows);
-        if (tile.begin >= tile.end) continue;
-        const T* rows = points + (clouds_.first(tile.cloud) + tile.begin) * dims_;
-        T* blocks = cloud_blocks(tile.cloud) + tile.begin * dims_;
-        isa_kernels<T>().pack(rows, tile.end - tile.begin, dims_, blocks);
-      }
-    });
-  }
-
-  T* cloud_blocks(int64_t cloud) const { return blocks_.get() + first_tile(clouds_, cloud, kBlock) * kBlock * dims_; }
-
- private:
-  Clouds clouds_;
-  int64_t dims_;
-  std::unique_ptr<T[]> blocks_;
-};
-
-int64_t blocks_of(int64_t points) { return (points + kBlock - 1) / kBlock; }
 
 template <typename T>
 class Search {

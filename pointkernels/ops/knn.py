@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from pointkernels import _batch, _checks
+from pointkernels import _batch
 from pointkernels._registration import differentiable_once, fake_kernel, float32_under_autocast
 from pointkernels.ops.reverse_graph import reverse_graph
 
@@ -80,25 +80,7 @@ def knn(
                  [1, 0],
                  [2, 1]]])
     """
-    _checks.check_floating(points, "points", "(B, N, D)")
-    _checks.check_at_least_one(k, "k")
-    if points.shape[2] < 1:
-        raise ValueError(f"points must have at least one coordinate, got shape {tuple(points.shape)}")
-    batch, queries = points.shape[0], points.shape[1]
-    if query is None:
-        if query_lengths is not None:
-            raise ValueError("query_lengths must come with a query, got query=None")
-    else:
-        _checks.check_floating(query, "query", "(B, M, D)")
-        _checks.check_like(query, "query", points, "points")
-        queries = query.shape[1]
-        if query.shape[0] != batch or query.shape[2] != points.shape[2]:
-            raise ValueError(
-                f"query must have as many clouds and coordinates as points, {tuple(points.shape)}, "
-                f"got {tuple(query.shape)}"
-            )
-        if not include_self:
-            raise ValueError("include_self=False must come without a query, got a query")
+    batch, queries = _batch.check_search(points, k, query, query_lengths, include_self)
     extents = _batch.extents(lengths, "lengths", points, "points")
     query_extents = None if query is None else _batch.extents(query_lengths, "query_lengths", query, "query")
     if not return_distance:
@@ -154,26 +136,30 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    grad_points, grad_query = search_backward(ctx, grad)
+    return grad_points, None, grad_query, None, None, None, None
+
+
+def search_backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Gradient of the squared distances of any neighbour search, from what its context saved, in points and query."""
     points, extents, query, query_extents, indices = ctx.saved_tensors
     if grad is None or points.shape[0] == 0:
-        return (None,) * 7
+        return None, None
     queries = points if query is None else query
     query_extents = extents if query is None else query_extents
     neighbors, query_size, cloud_size = indices, queries.shape[0] // ctx.clouds, points.shape[0] // ctx.clouds
     if extents is not None or query_extents is not None:
         # Clouds of any place and size: count neighbours from the first row of all.
-        neighbors = _from_first_row(indices, extents, query_extents, ctx.clouds, points.shape[0])
+        neighbors = from_first_row(indices, extents, query_extents, ctx.clouds, points.shape[0])
         query_size, cloud_size = queries.shape[0], points.shape[0]
     offsets, edges = reverse_graph(neighbors, query_size, cloud_size, points.shape[0])
     grad_points, grad_query = torch.ops.pointkernels._knn_backward(
         grad.contiguous(), points, queries, neighbors, query_size, cloud_size, offsets, edges
     )
-    if query is None:
-        return grad_points + grad_query, None, None, None, None, None, None
-    return grad_points, None, grad_query, None, None, None, None
+    return (grad_points + grad_query, None) if query is None else (grad_points, grad_query)
 
 
-def _from_first_row(
+def from_first_row(
     indices: Tensor, extents: Tensor | None, query_extents: Tensor | None, clouds: int, rows: int
 ) -> Tensor:
     """Indices counted within clouds as indices counted over all rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -42,3 +43,36 @@ def test_gradient_is_that_of_plain_indexing() -> None:
     x = torch.randn(1, 2, 7, dtype=torch.float64, requires_grad=True)
     idx = pointkernels.knn(x.detach().transpose(1, 2), 3)
     assert torch.autograd.gradcheck(lambda x: dgcnn.get_graph_feature(x, 3, idx), (x,))
+
+
+def test_compiles_and_autocasts() -> None:
+    x = torch.randn(2, 3, 30)
+    compiled = torch.compile(dgcnn.get_graph_feature, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(x, 4), dgcnn.get_graph_feature(x, 4))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(dgcnn.knn(x, 4), dgcnn.knn(x, 4))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: dgcnn.knn(torch.zeros(2, 3), 1), ValueError, "x must have shape (B, C, N), got (2, 3)"),
+        (lambda: dgcnn.knn([1], 1), TypeError, "x must be a tensor of shape (B, C, N), got list"),
+        (lambda: dgcnn.knn(torch.zeros(1, 3, 4), 5), ValueError, "k must be at most the number of points, 4, got 5"),
+        (lambda: dgcnn.get_graph_feature(torch.zeros(1, 3, 4), 0), ValueError, "k must be at least 1, got 0"),
+        (
+            lambda: dgcnn.get_graph_feature(torch.zeros(1, 3, 4), 2, torch.full((1, 4, 2), 4)),
+            ValueError,
+            "neighbors must be -1 or lie in [0, 4), got 4",
+        ),
+        (
+            lambda: dgcnn.get_graph_feature(torch.zeros(2, 3), 2),
+            ValueError,
+            "x must have shape (B, C, N, ...), got (2, 3)",
+        ),
+    ],
+)
+def test_errors(call: object, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        call()  # type: ignore[operator]
+    assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""Modules on the kernels."""
+"""EdgeConv on batches of clouds of one size, as a module."""
 
 from __future__ import annotations
 

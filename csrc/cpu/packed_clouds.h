@@ -1,0 +1,40 @@
+// A copy of all clouds in blocks of kBlock points, coordinate by coordinate: what the vector loops read.
+#pragma once
+
+#include <memory>
+
+#include "isa.h"
+#include "parallel.h"
+
+namespace pointkernels {
+
+inline constexpr int64_t kPackRows = 4096;  // rows that one unit of packing work copies
+
+inline int64_t blocks_of(int64_t points) { return (points + kBlock - 1) / kBlock; }
+
+// Candidates of all clouds, in blocks; cloud c's blocks start at first_tile(clouds, c, kBlock).
+template <typename T>
+class PackedClouds {
+ public:
+  PackedClouds(const T* points, const Clouds& clouds, int64_t dims)
+      : clouds_(clouds), dims_(dims), blocks_(new T[tile_bound(clouds, kBlock) * kBlock * dims]) {
+    parallel_for(tile_bound(clouds, kPackRows), [&](int64_t first, int64_t last) {
+      for (int64_t t = first; t < last; ++t) {
+        const Tile tile = locate_tile(clouds_, t, kPackRows);
+        if (tile.begin >= tile.end) continue;
+        const T* rows = points + (clouds_.first(tile.cloud) + tile.begin) * dims_;
+        T* blocks = cloud_blocks(tile.cloud) + tile.begin * dims_;
+        isa_kernels<T>().pack(rows, tile.end - tile.begin, dims_, blocks);
+      }
+    });
+  }
+
+  T* cloud_blocks(int64_t cloud) const { return blocks_.get() + first_tile(clouds_, cloud, kBlock) * kBlock * dims_; }
+
+ private:
+  Clouds clouds_;
+  int64_t dims_;
+  std::unique_ptr<T[]> blocks_;
+};
+
+}  // namespace pointkernels

@@ -1,0 +1,5 @@
+"""Modules on the kernels."""
+
+from pointkernels.nn.edge_conv import EdgeConv as EdgeConv
+from pointkernels.nn.graph_edge_conv import DynamicEdgeConv as DynamicEdgeConv
+from pointkernels.nn.graph_edge_conv import GraphEdgeConv as GraphEdgeConv
