@@ -54,4 +54,9 @@ def set_isa(name: str) -> None:
     _C.set_isa(name)
 
 
+def set_knn_path(name: str) -> None:
+    """Search neighbours on the CPU by "brute" force or with "leaves", or leave the choice to the operator ("auto")."""
+    _C.set_knn_path(name)
+
+
 __version__: str = build_info()["version"]

@@ -1,0 +1,191 @@
+// Selection of the nearest among many distances, compiled once per instruction set (see isa.h).
+#pragma once
+
+#include <cstdint>
+
+#include "isa.h"
+#include "simd.h"
+
+namespace {
+
+using pointkernels::Candidates;
+using pointkernels::kBlock;
+using pointkernels::kPointTile;
+
+template <typename T>
+struct BitsOf;
+template <>
+struct BitsOf<float> {
+  using type = int32_t;
+};
+template <>
+struct BitsOf<double> {
+  using type = int64_t;
+};
+
+// How many values do not exceed the bound.
+template <typename T>
+int64_t count_within(const T* values, int64_t count, T bound) {
+  using V = Vector<T>;
+  const V bounds = V::broadcast(bound);
+  int64_t within = 0;
+  for (int64_t i = 0; i < count; i += V::width) {
+    within += __builtin_popcount(V::bits(V::less_equal(V::load(values + i), bounds)));
+  }
+  return within;
+}
+
+// Bisects on the bit patterns: for numbers that are not negative, they order as the numbers do.
+template <typename T>
+T bisected_threshold(const T* values, int64_t count, int64_t k, int64_t enough) {
+  using Bits = typename BitsOf<T>::type;
+  const T infinity = static_cast<T>(__builtin_inf());
+  Bits low = 0, high;
+  __builtin_memcpy(&high, &infinity, sizeof(T));
+  T bound = infinity;
+  while (low < high) {
+    const Bits middle = low + (high - low) / 2;
+    T candidate;
+    __builtin_memcpy(&candidate, &middle, sizeof(T));
+    const int64_t within = count_within(values, count, candidate);
+    if (within >= k) {
+      bound = candidate;
+      high = middle;
+      if (within <= enough) break;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return bound;
+}
+
+// From a good guess a few steps suffice: the number of values within a bound grows about in proportion to it (points on
+// a surface and squared distances). The rows are stepped together, because each step waits for its own count.
+template <typename T>
+void thresholds(const T* values, int64_t row, int64_t count, int64_t k, T* bounds) {
+  constexpr int64_t kProportional = 4, kSteps = 10;
+  // A bound that admits up to an eighth more is as good as the smallest one and takes half the steps.
+  const int64_t enough = k + (k + 7) / 8;
+  const T infinity = static_cast<T>(__builtin_inf());
+  T low[kPointTile], high[kPointTile], next[kPointTile];
+  bool done[kPointTile];
+  for (int64_t q = 0; q < kPointTile; ++q) {
+    low[q] = 0;
+    high[q] = infinity;
+    next[q] = bounds[q];
+    done[q] = !(next[q] > 0 && next[q] < infinity);
+    if (done[q]) bounds[q] = bisected_threshold(values + q * row, count, k, enough);
+  }
+  for (int64_t step = 0; step < kSteps; ++step) {
+    int64_t within[kPointTile];
+    for (int64_t q = 0; q < kPointTile; ++q) within[q] = count_within(values + q * row, count, next[q]);
+    bool all_done = true;
+    for (int64_t q = 0; q < kPointTile; ++q) {
+      if (done[q]) continue;
+      if (within[q] >= k) {
+        high[q] = next[q];
+        done[q] = within[q] <= enough;
+      } else {
+        low[q] = next[q];
+      }
+      all_done = all_done && done[q];
+      if (done[q]) bounds[q] = next[q];
+      const T proportional =
+          next[q] * (static_cast<T>(k + enough) / 2) / static_cast<T>(within[q] > 0 ? within[q] : 1);
+      const T middle = high[q] < infinity ? low[q] + (high[q] - low[q]) / 2 : 2 * low[q];
+      next[q] = step < kProportional && proportional > low[q] && proportional < high[q] ? proportional : middle;
+    }
+    if (all_done) return;
+  }
+  for (int64_t q = 0; q < kPointTile; ++q) {
+    if (!done[q]) bounds[q] = bisected_threshold(values + q * row, count, k, enough);
+  }
+}
+
+// Appends the slots of a block.
+template <typename T>
+int64_t admit_block(const T* distances, const int32_t* ids, T bound, T* admitted, int32_t* admitted_ids,
+                    int64_t found) {
+  using V = Vector<T>;
+  for (int64_t lane = 0; lane < kBlock; lane += V::width) {
+    const V values = V::load(distances + lane);
+    const typename V::Mask mask = V::less_equal(values, V::broadcast(bound));
+    V::compress_integers(mask, ids + lane, admitted_ids + found);
+    found += V::compress(mask, values, admitted + found);
+  }
+  return found;
+}
+
+template <typename T>
+int64_t admit(const T* distances, const Candidates<T>& candidates, T bound, T* admitted, int32_t* ids, int64_t found) {
+  const int64_t before = found;
+  for (int64_t number = 0; number < candidates.block_count; ++number) {
+    found = admit_block(distances + number * kBlock, candidates.ids + candidates.block(number) * kBlock, bound,
+                        admitted, ids, found);
+  }
+  if (candidates.first_id != 0) {
+    for (int64_t i = before; i < found; ++i) ids[i] += candidates.first_id;
+  }
+  return found;
+}
+
+// A candidate's place is the number of candidates that precede it. Every pair adds one to the sum of all places unless
+// its distances are equal, so the sum tells whether ties are left to be settled by id.
+template <typename T>
+void rank(T* distances, const int32_t* ids, int64_t count, int64_t k, int32_t* places, T* sorted, int64_t* order) {
+  using V = Vector<T>;
+  constexpr int64_t kVectors = 4;
+  for (int64_t i = 0; i < kBlock; ++i) distances[count + i] = static_cast<T>(__builtin_nan(""));
+  const V one = V::broadcast(1);
+  int64_t begin = 0;
+  for (; begin + (kVectors - 1) * V::width < count; begin += kVectors * V::width) {
+    V own[kVectors], place[kVectors];
+    for (int64_t v = 0; v < kVectors; ++v) {
+      own[v] = V::load(distances + begin + v * V::width);
+      place[v] = V::broadcast(0);
+    }
+    for (int64_t j = 0; j < count; ++j) {
+      const V other = V::broadcast(distances[j]);
+      for (int64_t v = 0; v < kVectors; ++v) place[v] = V::add_where(V::less(other, own[v]), place[v], one);
+    }
+    for (int64_t v = 0; v < kVectors; ++v) place[v].store_integers(places + begin + v * V::width);
+  }
+  for (; begin + V::width < count; begin += 2 * V::width) {
+    const V first = V::load(distances + begin), second = V::load(distances + begin + V::width);
+    V first_place = V::broadcast(0), second_place = V::broadcast(0);
+    for (int64_t j = 0; j < count; ++j) {
+      const V other = V::broadcast(distances[j]);
+      first_place = V::add_where(V::less(other, first), first_place, one);
+      second_place = V::add_where(V::less(other, second), second_place, one);
+    }
+    first_place.store_integers(places + begin);
+    second_place.store_integers(places + begin + V::width);
+  }
+  for (; begin < count; begin += V::width) {
+    const V own = V::load(distances + begin);
+    V place = V::broadcast(0);
+    for (int64_t j = 0; j < count; ++j) {
+      place = V::add_where(V::less(V::broadcast(distances[j]), own), place, one);
+    }
+    place.store_integers(places + begin);
+  }
+  int64_t sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += places[i];
+  if (sum != count * (count - 1) / 2) {
+    for (int64_t i = 0; i < count; ++i) {
+      const T own = distances[i];
+      const int32_t id = ids[i];
+      int32_t before = 0;
+      for (int64_t j = 0; j < count; ++j) before += (distances[j] == own) & (ids[j] < id);
+      places[i] += before;
+    }
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    if (places[i] < k) {
+      sorted[places[i]] = distances[i];
+      order[places[i]] = ids[i];
+    }
+  }
+}
+
+}  // namespace
