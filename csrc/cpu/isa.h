@@ -51,9 +51,9 @@ struct IsaKernels {
   int64_t (*admit_leaves)(const T* query, const LeafList<T>& list, T bound, T* admitted, int32_t* ids, int64_t found,
                           int64_t capacity, int64_t* next);
 
-  // Ranks `count` distinct candidates by (distance, id): the first k of their sorted order. No NaN; `distances` must
-  // have room for kBlock more, `places` for count + kBlock.
-  void (*rank)(T* distances, const int32_t* ids, int64_t count, int64_t k, int32_t* places, T* sorted, int64_t* order);
+  // Sorts `count` distinct candidates by (distance, id). No NaN; `distances` must have room for kBlock more, `places`
+  // for count + kBlock.
+  void (*rank)(T* distances, const int32_t* ids, int64_t count, int32_t* places, T* sorted, int64_t* order);
 
   // For kFan boxes from number `first` on: squared distance between them and the box from low to high, rounded such
   // that no canonical distance of points in them is smaller.

@@ -44,18 +44,19 @@ int64_t admit_leaf(const T* query, const Candidates<T>& candidates, int64_t leaf
                    int64_t found) {
   using V = Vector<T>;
   const int64_t first = leaf * kLeaf;
-  for (int64_t slot = first; slot < first + kLeaf; slot += V::width) {
+  T distances[kLeaf];
+  uint64_t word = 0;
+  for (int64_t slot = 0; slot < kLeaf; slot += V::width) {
     V sum;
     for (int64_t d = 0; d < kDims; ++d) {
       const T* column = candidates.coordinates + d * candidates.coordinate_stride;
-      const V difference = V::load(column + slot) - V::broadcast(query[d]);
+      const V difference = V::load(column + first + slot) - V::broadcast(query[d]);
       sum = d == 0 ? difference * difference : V::fma(difference, difference, sum);
     }
-    const typename V::Mask mask = V::less_equal(sum, V::broadcast(bound));
-    V::compress_integers(mask, candidates.ids + slot, ids + found);
-    found += V::compress(mask, sum, admitted + found);
+    sum.store(distances + slot);
+    word |= uint64_t{V::bits(V::less_equal(sum, V::broadcast(bound)))} << slot;
   }
-  return found;
+  return append(word, distances, candidates.ids + first, admitted, ids, found);
 }
 
 template <typename T>

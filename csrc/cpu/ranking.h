@@ -21,7 +21,7 @@ class Ranking {
  public:
   // `wanted` neighbours at most, of which one may be excluded when `k` are written.
   Ranking(int64_t k, int64_t wanted)
-      : isa_(isa_kernels<T>()), k_(k), places_(kMaxRanked + kBlock), sorted_(wanted), order_(wanted) {}
+      : isa_(isa_kernels<T>()), k_(k), places_(kMaxRanked + kBlock), sorted_(std::max(wanted, kMaxRanked)), order_(sorted_.size()) {}
 
   // Reduces `count` candidates to the first `kept` of their order and returns the last of these.
   Candidate<T> keep(T* distances, int32_t* ids, int64_t count, int64_t kept) {
@@ -45,7 +45,7 @@ class Ranking {
       count = found_;
     }
     if (count <= kMaxRanked) {
-      isa_.rank(distances, ids, count, found_, places_.data(), sorted_.data(), order_.data());
+      isa_.rank(distances, ids, count, places_.data(), sorted_.data(), order_.data());
       return found_;
     }
     std::sort(candidates_.begin(), candidates_.begin() + found_, precedes<T>);

@@ -10,6 +10,8 @@ namespace {
 
 using pointkernels::Candidates;
 using pointkernels::kBlock;
+using pointkernels::kLeaf;
+using pointkernels::kLeafBlocks;
 using pointkernels::kPointTile;
 
 template <typename T>
@@ -102,26 +104,54 @@ void thresholds(const T* values, int64_t row, int64_t count, int64_t k, T* bound
   }
 }
 
-// Appends the slots of a block.
+// Which of kLeaf distances (one word, a bit each) are within the bound.
 template <typename T>
-int64_t admit_block(const T* distances, const int32_t* ids, T bound, T* admitted, int32_t* admitted_ids,
-                    int64_t found) {
+uint64_t bits_within(const T* distances, T bound) {
   using V = Vector<T>;
-  for (int64_t lane = 0; lane < kBlock; lane += V::width) {
-    const V values = V::load(distances + lane);
-    const typename V::Mask mask = V::less_equal(values, V::broadcast(bound));
-    V::compress_integers(mask, ids + lane, admitted_ids + found);
-    found += V::compress(mask, values, admitted + found);
+  const V bounds = V::broadcast(bound);
+  uint64_t word = 0;
+  for (int64_t lane = 0; lane < kLeaf; lane += V::width) {
+    word |= uint64_t{V::bits(V::less_equal(V::load(distances + lane), bounds))} << lane;
   }
-  return found;
+  return word;
+}
+
+// Appends the slots whose bits are set, four at a time: mostly there are no more, and then nothing is mispredicted.
+// Storing whole compressed vectors instead took three times as long, as nearly all of those stores cross cache lines.
+template <typename T>
+int64_t append(uint64_t word, const T* distances, const int32_t* ids, T* admitted, int32_t* admitted_ids,
+               int64_t found) {
+  const int64_t end = found + __builtin_popcountll(word);
+  do {
+    for (int64_t i = 0; i < 4; ++i) {
+      const int64_t slot = __builtin_ctzll(word | uint64_t{1} << 63);
+      admitted[found + i] = distances[slot];
+      admitted_ids[found + i] = ids[slot];
+      word &= word - 1;
+    }
+    found += 4;
+  } while (found < end);
+  return end;
 }
 
 template <typename T>
 int64_t admit(const T* distances, const Candidates<T>& candidates, T bound, T* admitted, int32_t* ids, int64_t found) {
+  using V = Vector<T>;
   const int64_t before = found;
-  for (int64_t number = 0; number < candidates.block_count; ++number) {
-    found = admit_block(distances + number * kBlock, candidates.ids + candidates.block(number) * kBlock, bound,
-                        admitted, ids, found);
+  int64_t number = 0;
+  for (; number + kLeafBlocks <= candidates.block_count; number += kLeafBlocks) {
+    const uint64_t word = bits_within(distances + number * kBlock, bound);
+    found = append(word, distances + number * kBlock, candidates.ids + candidates.block(number) * kBlock, admitted, ids,
+                   found);
+  }
+  uint64_t word = 0;
+  for (int64_t slot = 0; number * kBlock + slot < candidates.block_count * kBlock; slot += V::width) {
+    const V values = V::load(distances + number * kBlock + slot);
+    word |= uint64_t{V::bits(V::less_equal(values, V::broadcast(bound)))} << slot;
+  }
+  if (word != 0) {
+    found = append(word, distances + number * kBlock, candidates.ids + candidates.block(number) * kBlock, admitted, ids,
+                   found);
   }
   if (candidates.first_id != 0) {
     for (int64_t i = before; i < found; ++i) ids[i] += candidates.first_id;
@@ -129,45 +159,40 @@ int64_t admit(const T* distances, const Candidates<T>& candidates, T bound, T* a
   return found;
 }
 
+// Places of kVectors vectors of candidates from number `begin` on: how many of all candidates are nearer.
+template <typename T, int64_t kVectors>
+void count_nearer(const T* distances, int64_t count, int64_t begin, int32_t* places) {
+  using V = Vector<T>;
+  const V one = V::broadcast(1);
+  // Two sums each, or every addition would wait for the one before.
+  V own[kVectors], even[kVectors], odd[kVectors];
+  for (int64_t v = 0; v < kVectors; ++v) {
+    own[v] = V::load(distances + begin + v * V::width);
+    even[v] = odd[v] = V::broadcast(0);
+  }
+  // With an odd number the last one read is the NaN behind them, which is not less.
+  for (int64_t j = 0; j < count; j += 2) {
+    const V first = V::broadcast(distances[j]), second = V::broadcast(distances[j + 1]);
+    for (int64_t v = 0; v < kVectors; ++v) {
+      even[v] = V::add_where(V::less(first, own[v]), even[v], one);
+      odd[v] = V::add_where(V::less(second, own[v]), odd[v], one);
+    }
+  }
+  for (int64_t v = 0; v < kVectors; ++v) (even[v] + odd[v]).store_integers(places + begin + v * V::width);
+}
+
 // A candidate's place is the number of candidates that precede it. Every pair adds one to the sum of all places unless
 // its distances are equal, so the sum tells whether ties are left to be settled by id.
 template <typename T>
-void rank(T* distances, const int32_t* ids, int64_t count, int64_t k, int32_t* places, T* sorted, int64_t* order) {
+void rank(T* distances, const int32_t* ids, int64_t count, int32_t* places, T* sorted, int64_t* order) {
   using V = Vector<T>;
-  constexpr int64_t kVectors = 4;
   for (int64_t i = 0; i < kBlock; ++i) distances[count + i] = static_cast<T>(__builtin_nan(""));
-  const V one = V::broadcast(1);
   int64_t begin = 0;
-  for (; begin + (kVectors - 1) * V::width < count; begin += kVectors * V::width) {
-    V own[kVectors], place[kVectors];
-    for (int64_t v = 0; v < kVectors; ++v) {
-      own[v] = V::load(distances + begin + v * V::width);
-      place[v] = V::broadcast(0);
-    }
-    for (int64_t j = 0; j < count; ++j) {
-      const V other = V::broadcast(distances[j]);
-      for (int64_t v = 0; v < kVectors; ++v) place[v] = V::add_where(V::less(other, own[v]), place[v], one);
-    }
-    for (int64_t v = 0; v < kVectors; ++v) place[v].store_integers(places + begin + v * V::width);
-  }
-  for (; begin + V::width < count; begin += 2 * V::width) {
-    const V first = V::load(distances + begin), second = V::load(distances + begin + V::width);
-    V first_place = V::broadcast(0), second_place = V::broadcast(0);
-    for (int64_t j = 0; j < count; ++j) {
-      const V other = V::broadcast(distances[j]);
-      first_place = V::add_where(V::less(other, first), first_place, one);
-      second_place = V::add_where(V::less(other, second), second_place, one);
-    }
-    first_place.store_integers(places + begin);
-    second_place.store_integers(places + begin + V::width);
-  }
-  for (; begin < count; begin += V::width) {
-    const V own = V::load(distances + begin);
-    V place = V::broadcast(0);
-    for (int64_t j = 0; j < count; ++j) {
-      place = V::add_where(V::less(V::broadcast(distances[j]), own), place, one);
-    }
-    place.store_integers(places + begin);
+  for (; begin + 2 * V::width < count; begin += 3 * V::width) count_nearer<T, 3>(distances, count, begin, places);
+  if (begin + V::width < count) {
+    count_nearer<T, 2>(distances, count, begin, places);
+  } else if (begin < count) {
+    count_nearer<T, 1>(distances, count, begin, places);
   }
   int64_t sum = 0;
   for (int64_t i = 0; i < count; ++i) sum += places[i];
@@ -181,10 +206,8 @@ void rank(T* distances, const int32_t* ids, int64_t count, int64_t k, int32_t* p
     }
   }
   for (int64_t i = 0; i < count; ++i) {
-    if (places[i] < k) {
-      sorted[places[i]] = distances[i];
-      order[places[i]] = ids[i];
-    }
+    sorted[places[i]] = distances[i];
+    order[places[i]] = ids[i];
   }
 }
 
