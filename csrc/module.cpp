@@ -37,6 +37,7 @@ pybind11::dict build_info() {
   info["isas_compiled"] = compiled;
   info["isas_usable"] = usable;
   info["isa"] = pointkernels::isa_name(pointkernels::current_isa());
+  info["knn_path"] = pointkernels::knn_path_name(pointkernels::knn_path());
   return info;
 }
 

@@ -43,7 +43,8 @@ def build_info() -> dict[str, Any]:
 
     Returns:
         version, compiler, torch (built against), cuda ("" for a CPU build), cuda_architectures, isas_compiled,
-        isas_usable and isa (CPU instruction sets: in this binary, of these usable here, and the one in use).
+        isas_usable and isa (CPU instruction sets: in this binary, of these usable here, and the one in use), knn_path
+        (how neighbours are searched on the CPU: "auto" unless POINTKERNELS_KNN_PATH or a test says otherwise).
     """
     info: dict[str, Any] = _C.build_info()
     return info

@@ -23,10 +23,6 @@ struct Candidates {
   const int32_t* leaves;  // the blocks are those of these leaves, or nullptr: the first block_count blocks
   int64_t block_count;
   int32_t first_id;
-
-  int64_t block(int64_t number) const {
-    return leaves != nullptr ? leaves[number / kLeafBlocks] * kLeafBlocks + number % kLeafBlocks : number;
-  }
 };
 
 // Axis-aligned boxes: the lower end of box b in coordinate d lies at ends[2 * d * stride + b], the upper one at

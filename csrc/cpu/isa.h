@@ -59,6 +59,9 @@ struct IsaKernels {
   // that no canonical distance of points in them is smaller.
   void (*box_distances)(const T* low, const T* high, const Boxes<T>& boxes, int64_t first, T* distances);
 
+  // Up to so many candidates are ranked faster by rank() than by a sort.
+  int64_t most_ranked;
+
   // Smallest and largest of `count` values, NaN ignored.
   void (*extent)(const T* values, int64_t count, T* low, T* high);
 

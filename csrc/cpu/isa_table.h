@@ -20,6 +20,7 @@ constexpr pointkernels::IsaKernels<T> isa_table() {
           admit_leaves<T>,
           rank<T>,
           box_distances<T>,
+          kMostRanked<T>,
           extent<T>,
           count_below<T>,
           partition<T>,

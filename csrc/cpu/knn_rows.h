@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "isa.h"
+#include "selection_rows.h"
 #include "simd.h"
 
 namespace {
@@ -40,7 +41,7 @@ void point_distances(const T* queries, const Candidates<T>& candidates, T* dista
     V smallest[kPointTile];
     for (int64_t q = 0; q < kPointTile; ++q) smallest[q] = V::broadcast(static_cast<T>(__builtin_inf()));
     for (int64_t number = group / kBlock; number < candidates.block_count; number += groups / kBlock) {
-      const T* block = candidates.coordinates + candidates.block(number) * candidates.block_stride + lane;
+      const T* block = candidates.coordinates + block_number(candidates, number) * candidates.block_stride + lane;
       V sums[kPointTile];
       for (int64_t d = 0; d < kDims; ++d) {
         const V coordinate = V::load(block + d * candidates.coordinate_stride);
@@ -71,7 +72,7 @@ void feature_block(const T* queries, int64_t tile, const Candidates<T>& candidat
   const T* block[kVectors];
   for (int64_t v = 0; v < kVectors; ++v) {
     const int64_t at = slot + v * V::width;
-    block[v] = candidates.coordinates + candidates.block(at / kBlock) * candidates.block_stride + at % kBlock;
+    block[v] = candidates.coordinates + block_number(candidates, at / kBlock) * candidates.block_stride + at % kBlock;
   }
   V sums[kQueries][kVectors];
   for (int64_t q = 0; q < kQueries; ++q) {

@@ -12,16 +12,16 @@
 
 namespace pointkernels {
 
-// Ranking by counting is quadratic, but without branches: 512 candidates take 4 us and 2048 take 60 us, where std::sort
-// takes 20 us and 100 us (AVX-512, Zen 5).
-inline constexpr int64_t kMaxRanked = 2048;
-
 template <typename T>
 class Ranking {
  public:
   // `wanted` neighbours at most, of which one may be excluded when `k` are written.
   Ranking(int64_t k, int64_t wanted)
-      : isa_(isa_kernels<T>()), k_(k), places_(kMaxRanked + kBlock), sorted_(std::max(wanted, kMaxRanked)), order_(sorted_.size()) {}
+      : isa_(isa_kernels<T>()),
+        k_(k),
+        places_(isa_.most_ranked + kBlock),
+        sorted_(std::max(wanted, isa_.most_ranked)),
+        order_(sorted_.size()) {}
 
   // Reduces `count` candidates to the first `kept` of their order and returns the last of these.
   Candidate<T> keep(T* distances, int32_t* ids, int64_t count, int64_t kept) {
@@ -40,11 +40,11 @@ class Ranking {
   int64_t rank(T* distances, int32_t* ids, int64_t count, int64_t wanted) {
     found_ = std::min(count, wanted);
     if (found_ == 0) return 0;
-    if (count > kMaxRanked) {
+    if (count > isa_.most_ranked) {
       keep(distances, ids, count, found_);
       count = found_;
     }
-    if (count <= kMaxRanked) {
+    if (count <= isa_.most_ranked) {
       isa_.rank(distances, ids, count, places_.data(), sorted_.data(), order_.data());
       return found_;
     }
