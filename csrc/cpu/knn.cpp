@@ -85,17 +85,18 @@ void search_leaves(const Task<T>& task) {
 }
 
 // Which way is expected to be faster. Nanoseconds of one core (Zen 5, AVX-512) fitted to k = 1 to 256 and surfaces and
-// cubes of 1,024 to 8,192 points: leaves win from about 700 points on at k = 1, 1,100 at k = 20, 2,000 at k = 64.
+// cubes of 1,024 to 8,192 points: leaves win from about 700 points on at k = 1, 1,200 at k = 20, 2,000 at k = 64.
 template <typename T>
 bool leaves_pay(const Task<T>& task) {
-  constexpr double kChunk = 2048;  // of brute force; each ends with a selection
-  constexpr double kBuild = 30;    // a point into its leaf
+  constexpr int64_t kChunk = 2048;  // of brute force; each ends with a selection
+  constexpr double kBuild = 30;     // a point into its leaf
   const double k = static_cast<double>(std::min(task.k, task.largest));
   double brute = 0, leaves = 0;
   for (int64_t cloud = 0; cloud < task.clouds.count; ++cloud) {
     const double size = static_cast<double>(task.clouds.size(cloud));
     const double queries = static_cast<double>(task.query_clouds.size(cloud));
-    brute += queries * (20 + 0.14 * size + 6.5 * k * (1 + size / kChunk));
+    const double chunks = static_cast<double>((task.clouds.size(cloud) + kChunk - 1) / kChunk);
+    brute += queries * (20 + 0.14 * size + 5.5 * k * chunks);
     leaves += queries * (80 + 9.5 * k) + kBuild * (size + (task.separate ? queries : 0));
   }
   return leaves < brute;
