@@ -13,8 +13,8 @@ inline constexpr int64_t kLeafBlocks = kLeaf / kBlock;
 // Boxes that are looked at together, which is also the fan-out of the tree over leaves.
 inline constexpr int64_t kFan = 16;
 
-// A sequence of blocks. Coordinate d of slot s of block b lies at coordinates[b * block_stride + d * coordinate_stride +
-// s]. Slots without a point hold NaN, whose distance no bound admits.
+// A sequence of blocks. Coordinate d of slot s of block b lies at coordinates[b * block_stride + d * coordinate_stride
+// + s]. Slots without a point hold NaN, whose distance no bound admits.
 template <typename T>
 struct Candidates {
   const T* coordinates;

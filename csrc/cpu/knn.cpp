@@ -121,8 +121,8 @@ void knn_of(const Tensor& points, const Clouds& clouds, const Tensor& query, con
     std::fill_n(task.indices, query.size(0) * k, int64_t{-1});
   }
   for (int64_t cloud = 0; cloud < clouds.count; ++cloud) task.largest = std::max(task.largest, clouds.size(cloud));
-  STD_TORCH_CHECK(task.largest <= std::numeric_limits<int32_t>::max(),
-                  "a cloud can have at most 2^31 - 1 points, got ", task.largest);
+  STD_TORCH_CHECK(task.largest <= std::numeric_limits<int32_t>::max(), "a cloud can have at most 2^31 - 1 points, got ",
+                  task.largest);
   const KnnPath path = knn_path();
   if (task.dims <= kPointDims && (path == KnnPath::kLeaves || (path == KnnPath::kAuto && leaves_pay(task)))) {
     search_leaves(task);

@@ -30,7 +30,8 @@ class BruteSearch {
         tile_(dims <= kPointDims ? kPointTile : kFeatureTile),
         chunk_(chunk_of(largest_cloud, dims)),
         capacity_(2 * wanted_ + kSlack + chunk_ + kBlock),
-        batch_(chunk_ < largest_cloud ? std::clamp(kMostAdmitted / capacity_ / tile_ * tile_, tile_, kMostBatch) : tile_),
+        batch_(chunk_ < largest_cloud ? std::clamp(kMostAdmitted / capacity_ / tile_ * tile_, tile_, kMostBatch)
+                                      : tile_),
         ranking_(k, wanted_),
         queries_(tile_ * dims),
         distances_(tile_ * chunk_),
@@ -87,8 +88,8 @@ class BruteSearch {
       for (int64_t d = 0; d < dims_; ++d) queries_[d * tile_ + q] = query[d];
     }
     const int64_t row = (size + kBlock - 1) / kBlock * kBlock;
-    const Candidates<T> candidates{blocks,  kBlock * dims_, kBlock, dims_, numbers_.data(), nullptr, row / kBlock,
-                                   static_cast<int32_t>(chunk)};
+    const Candidates<T> candidates{blocks,          kBlock * dims_, kBlock,       dims_,
+                                   numbers_.data(), nullptr,        row / kBlock, static_cast<int32_t>(chunk)};
     // The first chunk gives the bound, later ones lower it as they are admitted.
     const int64_t groups = chunk == 0 ? groups_for(wanted, row) : 0;
     isa_.distances(queries_.data(), tile_, candidates, distances_.data(), row, groups > 0 ? minima_.data() : nullptr,

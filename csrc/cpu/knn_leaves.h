@@ -209,10 +209,10 @@ class LeafSearch {
 
   // Admits what the listed leaves have for query number q of the leaf, and ranks.
   void finish(int64_t cloud, const Query& query, int64_t q, int64_t wanted) {
-    const LeafList<T> list{{points_.column(0), kBlock, points_.slots(), points_.dims(), points_.ids(), listed_.data(),
-                            0, 0},
-                           {listed_ends_.data(), stride_, points_.dims()},
-                           static_cast<int64_t>(listed_.size())};
+    const LeafList<T> list{
+        {points_.column(0), kBlock, points_.slots(), points_.dims(), points_.ids(), listed_.data(), 0, 0},
+        {listed_ends_.data(), stride_, points_.dims()},
+        static_cast<int64_t>(listed_.size())};
     T* admitted = admitted_.data() + q * capacity_;
     int32_t* ids = ids_.data() + q * capacity_;
     int64_t found = found_[q];

@@ -61,10 +61,10 @@ void point_distances(const T* queries, const Candidates<T>& candidates, T* dista
   }
 }
 
-// kQueries by kVectors accumulators over all coordinates. One accumulator a pair keeps the chain of roundings canonical,
-// and needs a subtraction beside each fused multiply-add. Where cores add and multiply in different pipes (Zen 5) that
-// subtraction is free, so a product form |p|^2 - 2 p.q + |q|^2, which would have to be certified and repaired, could not
-// be faster there.
+// kQueries by kVectors accumulators over all coordinates. One accumulator a pair keeps the chain of roundings
+// canonical, and needs a subtraction beside each fused multiply-add. Where cores add and multiply in different pipes
+// (Zen 5) that subtraction is free, so a product form |p|^2 - 2 p.q + |q|^2, which would have to be certified and
+// repaired, could not be faster there.
 template <typename T, int64_t kQueries, int64_t kVectors>
 void feature_block(const T* queries, int64_t tile, const Candidates<T>& candidates, int64_t slot, T* distances,
                    int64_t row, T* minima, int64_t groups) {

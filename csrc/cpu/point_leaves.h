@@ -7,7 +7,8 @@
 // subtrees of the splits.
 //
 //   - Points with a coordinate that is not finite are in no leaf; their distance to any query is infinite or NaN.
-//   - Coordinates are columns over slots; leaf l has the slots [kLeaf * l, kLeaf * (l + 1)). Up to three coordinates are
+//   - Coordinates are columns over slots; leaf l has the slots [kLeaf * l, kLeaf * (l + 1)). Up to three coordinates
+//   are
 //     kept as three (the added ones are zero, and a fused multiply-add of zeros changes no distance), four as four.
 //   - Slots without a point hold NaN and the largest id. Within a leaf points are in no particular order, but where
 //     many points coincide, their leaves are in the order of ids.

@@ -56,7 +56,7 @@ int64_t admit_leaf(const T* query, const Candidates<T>& candidates, int64_t leaf
     sum.store(distances + slot);
     word |= uint64_t{V::bits(V::less_equal(sum, V::broadcast(bound)))} << slot;
   }
-  return append(word, distances, candidates.ids + first, admitted, ids, found);
+  return append(word, kLeaf, distances, candidates.ids + first, admitted, ids, found);
 }
 
 template <typename T>
@@ -167,9 +167,8 @@ int64_t partition_points(T* const* columns, int32_t* ids, int64_t count, int64_t
 template <typename T>
 int64_t partition(T* const* columns, int32_t* ids, int64_t dims, int64_t count, int64_t axis, T pivot, bool or_equal,
                   T* const* scratch, int32_t* scratch_ids) {
-  return dims == 3
-             ? partition_points<T, 3>(columns, ids, count, axis, pivot, or_equal, scratch, scratch_ids)
-             : partition_points<T, 4>(columns, ids, count, axis, pivot, or_equal, scratch, scratch_ids);
+  return dims == 3 ? partition_points<T, 3>(columns, ids, count, axis, pivot, or_equal, scratch, scratch_ids)
+                   : partition_points<T, 4>(columns, ids, count, axis, pivot, or_equal, scratch, scratch_ids);
 }
 
 }  // namespace

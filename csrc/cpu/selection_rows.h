@@ -92,8 +92,7 @@ void thresholds(const T* values, int64_t row, int64_t count, int64_t k, T* bound
       }
       all_done = all_done && done[q];
       if (done[q]) bounds[q] = next[q];
-      const T proportional =
-          next[q] * (static_cast<T>(k + enough) / 2) / static_cast<T>(within[q] > 0 ? within[q] : 1);
+      const T proportional = next[q] * (static_cast<T>(k + enough) / 2) / static_cast<T>(within[q] > 0 ? within[q] : 1);
       const T middle = high[q] < infinity ? low[q] + (high[q] - low[q]) / 2 : 2 * low[q];
       next[q] = step < kProportional && proportional > low[q] && proportional < high[q] ? proportional : middle;
     }
@@ -123,15 +122,17 @@ uint64_t bits_within(const T* distances, T bound) {
   return word;
 }
 
-// Appends the slots whose bits are set, four at a time: mostly there are no more, and then nothing is mispredicted.
+// Appends those of `slots` slots whose bits are set, four at a time: mostly there are no more, and then nothing is
+// mispredicted. Where there are fewer, the last slot stands in and is not counted.
 // Storing whole compressed vectors instead took three times as long, as nearly all of those stores cross cache lines.
 template <typename T>
-int64_t append(uint64_t word, const T* distances, const int32_t* ids, T* admitted, int32_t* admitted_ids,
+int64_t append(uint64_t word, int64_t slots, const T* distances, const int32_t* ids, T* admitted, int32_t* admitted_ids,
                int64_t found) {
+  const uint64_t last = uint64_t{1} << (slots - 1);
   const int64_t end = found + __builtin_popcountll(word);
   do {
     for (int64_t i = 0; i < 4; ++i) {
-      const int64_t slot = __builtin_ctzll(word | uint64_t{1} << 63);
+      const int64_t slot = __builtin_ctzll(word | last);
       admitted[found + i] = distances[slot];
       admitted_ids[found + i] = ids[slot];
       word &= word - 1;
@@ -148,17 +149,18 @@ int64_t admit(const T* distances, const Candidates<T>& candidates, T bound, T* a
   int64_t number = 0;
   for (; number + kLeafBlocks <= candidates.block_count; number += kLeafBlocks) {
     const uint64_t word = bits_within(distances + number * kBlock, bound);
-    found = append(word, distances + number * kBlock, candidates.ids + block_number(candidates, number) * kBlock, admitted, ids,
-                   found);
+    found = append(word, kLeaf, distances + number * kBlock, candidates.ids + block_number(candidates, number) * kBlock,
+                   admitted, ids, found);
   }
+  const int64_t left = (candidates.block_count - number) * kBlock;
   uint64_t word = 0;
-  for (int64_t slot = 0; number * kBlock + slot < candidates.block_count * kBlock; slot += V::width) {
+  for (int64_t slot = 0; slot < left; slot += V::width) {
     const V values = V::load(distances + number * kBlock + slot);
     word |= uint64_t{V::bits(V::less_equal(values, V::broadcast(bound)))} << slot;
   }
   if (word != 0) {
-    found = append(word, distances + number * kBlock, candidates.ids + block_number(candidates, number) * kBlock, admitted, ids,
-                   found);
+    found = append(word, left, distances + number * kBlock, candidates.ids + block_number(candidates, number) * kBlock,
+                   admitted, ids, found);
   }
   if (candidates.first_id != 0) {
     for (int64_t i = before; i < found; ++i) ids[i] += candidates.first_id;
