@@ -27,13 +27,13 @@ def draw(source: Path, target: Path) -> None:
             continue
         points = case["batch"] * case["points"]
         lines.setdefault(row.family or row.contender, []).append((case["points"], row.median / points * 1e9))
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     for name, line in lines.items():
         width = 2.5 if name.startswith("pointkernels") else 1
         axes.loglog(*zip(*sorted(line), strict=True), label=name, marker="o", linewidth=width, markersize=3)
     axes.set(xlabel="points of a cloud (surface, D = 3, k = 20)", ylabel="nanoseconds per point, one thread")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, ncols=2)
+    figure.legend(loc="outside right upper", fontsize=7)
     figure.savefig(target, dpi=110)
 
 
