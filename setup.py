@@ -89,6 +89,10 @@ def extension() -> tuple[cpp_extension.CppExtension, str]:
     cxx += [f"-isystem{folder}" for folder in cpp_extension.include_paths()]
     if os.environ.get("POINTKERNELS_WERROR") == "1":
         cxx.append("-Werror")
+    sanitizers = os.environ.get("POINTKERNELS_SANITIZE", "")  # as in address,undefined: see tools/sanitize_cpu.sh
+    if sanitizers:
+        cxx[cxx.index("-O3")], cxx[cxx.index("-g0")] = "-O1", "-g1"
+        cxx += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     nvcc = ["-std=c++17", "-O3", "-lineinfo", "--fmad=false"]
     if home is None:
         make = cpp_extension.CppExtension
@@ -118,7 +122,9 @@ def extension() -> tuple[cpp_extension.CppExtension, str]:
         sorted(str(source.relative_to(ROOT)) for source in sources),
         # No definitions for nvcc, which would take the commas of one for the beginnings of others; no kernel uses any.
         extra_compile_args={"cxx": cxx + flags, "nvcc": nvcc},
-        extra_link_args=["-Wl,--strip-all"] if sys.platform == "linux" else [],
+        extra_link_args=(
+            [f"-fsanitize={sanitizers}"] if sanitizers else ["-Wl,--strip-all"] if sys.platform == "linux" else []
+        ),
     )
     return built, description
 

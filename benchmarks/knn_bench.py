@@ -17,6 +17,7 @@ from contenders import Benchmark, Contender, Problem, Settings, Verdict, gather
 from runner import run
 from torch import Tensor
 
+SCANS = {"stanford_bunny": 35947, "armadillo": 43243, "kitti_000000": 123389, "pcl_room_scan1": 112586}
 CHECKED_QUERIES = 256  # of each cloud, against all candidates in float64
 
 
@@ -42,14 +43,15 @@ def cases(settings: Settings) -> Sequence[Case]:
         return [Case("cube", 2, 200, 3, 8), Case("features", 2, 120, 16, 8)]
     chosen = [
         Case(kind, *shape)
-        for shape in ((8, 1024, 3, 20), (8, 2048, 3, 40), (1, 16384, 3, 20))
+        for shape in ((8, 1024, 3, 20), (8, 2048, 3, 40), (1, 16384, 3, 20), (1, 131072, 3, 20))
         for kind in ("cube", "surface")
     ]
-    chosen += [Case("stanford_bunny", 1, 16384, 3, 20), Case("kitti_000000", 1, 16384, 3, 20)]
+    chosen += [Case(scan, 1, count, 3, 20) for scan, count in SCANS.items()]
     chosen += [Case("features", 8, 1024, channels, 20) for channels in (64, 128)]
     if settings.large:
-        chosen += [Case(kind, 1, 131072, 3, 20) for kind in ("cube", "surface")]
-        chosen += [Case("stanford_bunny", 1, 35947, 3, 20), Case("kitti_000000", 1, 123389, 3, 20)]
+        chosen += [Case(kind, 1, 1_000_000, 3, 16) for kind in ("cube", "surface")]
+        # The line of the figure: time against the number of points.
+        chosen += [Case("surface", 1, 2**exponent, 3, 20) for exponent in (8, 10, 12, 15, 19)]
     return chosen
 
 

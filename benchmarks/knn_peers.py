@@ -17,6 +17,7 @@ from torch import Tensor
 import pointkernels
 
 MEMORY_LIMIT = 2 << 30  # bytes; ways that need more are not tried
+PAIRS_LIMIT = 1 << 32  # pairs of points; brute force on more takes half a minute and more
 
 
 def pointkernels_knn(points: Tensor, k: int, settings: Settings) -> list[Contender]:
@@ -30,6 +31,13 @@ def require_matrices(points: Tensor, matrices: int) -> None:
     size = 4 * batch * count * count * matrices
     if size > MEMORY_LIMIT:
         raise LeftOut(f"its matrices of all pairs would take {size / 1e9:.1f} GB")
+
+
+def require_few_pairs(points: Tensor) -> None:
+    """Raise LeftOut where brute force would look at too many pairs."""
+    batch, count, _ = points.shape
+    if batch * count * count > PAIRS_LIMIT:
+        raise LeftOut(f"brute force on {batch * count * count:.1e} pairs of points takes minutes")
 
 
 def torch_cdist(points: Tensor, k: int, settings: Settings) -> Contender:
@@ -107,6 +115,7 @@ def sklearn_tree(points: Tensor, k: int, settings: Settings) -> Contender:
 def sklearn_brute(points: Tensor, k: int, settings: Settings) -> Contender:
     """Brute force of scikit-learn: blocks of a matrix product in float64 with a heap per query."""
     neighbors = require("sklearn.neighbors")
+    require_few_pairs(points)
 
     def query(cloud: Any) -> Any:
         search = neighbors.NearestNeighbors(n_neighbors=k, algorithm="brute", n_jobs=settings.threads).fit(cloud)
@@ -141,6 +150,7 @@ def nanoflann(points: Tensor, k: int, settings: Settings) -> Contender:
 def faiss_flat(points: Tensor, k: int, settings: Settings) -> Contender:
     """Brute force of faiss: a matrix product and a selection, on the CPU or, in its GPU build, there."""
     faiss = require("faiss")
+    require_few_pairs(points)
     if settings.device == "cuda":
         if not hasattr(faiss, "StandardGpuResources"):
             raise LeftOut("installed without its GPU part")
@@ -164,6 +174,7 @@ def faiss_flat(points: Tensor, k: int, settings: Settings) -> Contender:
 def keops(points: Tensor, k: int, settings: Settings) -> Contender:
     """KeOps, which compiles a kernel for the formula on first use."""
     lazy = require("pykeops.torch").LazyTensor
+    require_few_pairs(points)
 
     def call() -> Any:
         query, candidates = lazy(points[:, :, None, :]), lazy(points[:, None, :, :])

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cpu/isa.h"
+#include "cpu/knn_path.h"
 
 // setup.py defines POINTKERNELS_VERSION, _CUDA_VERSION and _CUDA_ARCHITECTURES as bare words, the last with commas.
 #define QUOTE_WORDS(...) #__VA_ARGS__
@@ -36,6 +37,7 @@ pybind11::dict build_info() {
   info["isas_compiled"] = compiled;
   info["isas_usable"] = usable;
   info["isa"] = pointkernels::isa_name(pointkernels::current_isa());
+  info["knn_path"] = pointkernels::knn_path_name(pointkernels::knn_path());
   return info;
 }
 
@@ -50,10 +52,22 @@ void set_isa(const std::string& name) {
                               "'");
 }
 
+void set_knn_path(const std::string& name) {
+  using pointkernels::KnnPath;
+  for (const KnnPath path : {KnnPath::kAuto, KnnPath::kBrute, KnnPath::kLeaves}) {
+    if (name == pointkernels::knn_path_name(path)) {
+      pointkernels::set_knn_path(path);
+      return;
+    }
+  }
+  throw pybind11::value_error("the path of knn must be auto, brute or leaves, got '" + name + "'");
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, module) {
   module.doc() = "Registers the pointkernels operators with torch.";
   module.def("build_info", &build_info, "What this binary was built with and what it uses on this machine.");
   module.def("set_isa", &set_isa, "Use the inner loops of one instruction set from now on (for tests).");
+  module.def("set_knn_path", &set_knn_path, "Search neighbours on the CPU in one way from now on (for tests).");
 }

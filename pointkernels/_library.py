@@ -43,7 +43,8 @@ def build_info() -> dict[str, Any]:
 
     Returns:
         version, compiler, torch (built against), cuda ("" for a CPU build), cuda_architectures, isas_compiled,
-        isas_usable and isa (CPU instruction sets: in this binary, of these usable here, and the one in use).
+        isas_usable and isa (CPU instruction sets: in this binary, of these usable here, and the one in use), knn_path
+        (how neighbours are searched on the CPU: "auto" unless POINTKERNELS_KNN_PATH or a test says otherwise).
     """
     info: dict[str, Any] = _C.build_info()
     return info
@@ -52,6 +53,11 @@ def build_info() -> dict[str, Any]:
 def set_isa(name: str) -> None:
     """Use one CPU instruction set ("scalar", "avx2", "avx512") from now on; for tests and benchmarks."""
     _C.set_isa(name)
+
+
+def set_knn_path(name: str) -> None:
+    """Search neighbours on the CPU by "brute" force or with "leaves", or leave the choice to the operator ("auto")."""
+    _C.set_knn_path(name)
 
 
 __version__: str = build_info()["version"]

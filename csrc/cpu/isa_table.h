@@ -6,6 +6,8 @@
 #include "farthest_point_sampling_rows.h"
 #include "isa.h"
 #include "knn_rows.h"
+#include "point_leaves_rows.h"
+#include "selection_rows.h"
 
 namespace {
 
@@ -13,9 +15,15 @@ template <typename T>
 constexpr pointkernels::IsaKernels<T> isa_table() {
   return {pack<T>,
           distances<T>,
-          threshold<T>,
+          thresholds<T>,
           admit<T>,
+          admit_leaves<T>,
           rank<T>,
+          box_distances<T>,
+          kMostRanked<T>,
+          extent<T>,
+          count_below<T>,
+          partition<T>,
           first_within<T>,
           lower_and_find_farthest<T>,
           edge_conv_gather<T>,

@@ -1,152 +1,134 @@
-// kNN on the CPU: exact brute force with group-threshold selection.
-//
-// Candidates are packed into blocks of 16 and every query computes all its distances, four queries at a time. While
-// they are computed, the smallest distance of each of G groups of candidates is kept. The k-th smallest group minimum
-// bounds the k-th distance from above, since k different groups hold a candidate no farther; with G >= 3 k only
-// about 1.2 k candidates lie within that bound, and they are ranked by counting.
-#include <algorithm>
-#include <limits>
-#include <vector>
+// kNN on the CPU: the operator, and the choice between its ways to search.
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
 
-#include "../common/order.h"
-#include "isa.h"
-#include "packed_clouds.h"
+#include "knn_brute.h"
+#include "knn_leaves.h"
+#include "knn_path.h"
 #include "parallel.h"
 
 namespace pointkernels {
 
 namespace {
 
-constexpr int64_t kQueryRows = 64;    // queries in one unit of search work: keeps a cloud's blocks in cache meanwhile
-constexpr int64_t kMaxGroups = 1024;  // beyond it, bisecting the minima costs more than admitting every candidate
-constexpr int64_t kMaxRanked = 1024;  // ranking by counting is quadratic; a sort is faster from about here on
+std::atomic<KnnPath>& chosen_path() {
+  static std::atomic<KnnPath> path{[] {
+    const char* name = std::getenv("POINTKERNELS_KNN_PATH");
+    for (const KnnPath path : {KnnPath::kBrute, KnnPath::kLeaves}) {
+      if (name != nullptr && std::strcmp(name, knn_path_name(path)) == 0) return path;
+    }
+    return KnnPath::kAuto;
+  }()};
+  return path;
+}
 
 template <typename T>
-class Search {
- public:
-  Search(int64_t largest_cloud, int64_t dims, int64_t k, bool include_self)
-      : isa_(isa_kernels<T>()),
-        dims_(dims),
-        k_(k),
-        include_self_(include_self),
-        // Without the query itself, the k nearest are the k + 1 nearest less the query, if it is among them.
-        wanted_(std::min(include_self ? k : k + 1, largest_cloud)),
-        groups_(kBlock),
-        queries_(kQueryTile * dims),
-        distances_(kQueryTile * blocks_of(largest_cloud) * kBlock),
-        admitted_((blocks_of(largest_cloud) + 1) * kBlock),
-        indices_((blocks_of(largest_cloud) + 1) * kBlock),
-        sorted_(wanted_),
-        order_(wanted_) {
-    while (groups_ < 3 * wanted_ && groups_ < kMaxGroups) groups_ *= 2;
-    minima_.resize(kQueryTile * groups_);
-  }
-
-  // Finds the neighbours of `count` <= kQueryTile consecutive queries, the first being number `first` of its cloud.
-  void run(const T* queries, int64_t first, int64_t count, const T* blocks, int64_t points, T* distances,
-           int64_t* indices) {
-    for (int64_t q = 0; q < kQueryTile; ++q) {
-      std::copy_n(queries + std::min(q, count - 1) * dims_, dims_, queries_.data() + q * dims_);
-    }
-    const int64_t row = blocks_of(points) * kBlock;
-    isa_.distances(queries_.data(), blocks, row / kBlock, dims_, distances_.data(), minima_.data(), groups_);
-    for (int64_t q = 0; q < count; ++q) {
-      const int64_t found = nearest(distances_.data() + q * row, minima_.data() + q * groups_, points);
-      write(found, include_self_ ? -1 : first + q, distances + q * k_, indices + q * k_);
-    }
-  }
-
- private:
-  // Leaves the wanted_ nearest, or all there are, in sorted_ and order_ and returns their number.
-  int64_t nearest(const T* distances, const T* minima, int64_t points) {
-    const int64_t row = blocks_of(points) * kBlock;
-    const int64_t wanted = std::min(wanted_, points);
-    const bool selective = 3 * wanted <= groups_ && groups_ < row;
-    const T bound = selective ? isa_.threshold(minima, groups_, wanted) : std::numeric_limits<T>::infinity();
-    const int64_t admitted = isa_.admit(distances, row, bound, admitted_.data(), indices_.data());
-    const int64_t numbers = std::min(admitted, wanted);
-    if (admitted <= kMaxRanked) {
-      std::fill_n(admitted_.data() + admitted, kBlock, std::numeric_limits<T>::quiet_NaN());
-      isa_.rank(admitted_.data(), indices_.data(), admitted, numbers, sorted_.data(), order_.data());
-    } else {
-      sort(admitted, numbers);
-    }
-    return numbers < wanted ? append_nan(distances, points, numbers, wanted) : numbers;
-  }
-
-  void sort(int64_t admitted, int64_t numbers) {
-    candidates_.resize(admitted);
-    for (int64_t i = 0; i < admitted; ++i) candidates_[i] = {admitted_[i], indices_[i]};
-    std::nth_element(candidates_.begin(), candidates_.begin() + numbers - 1, candidates_.end(), precedes<T>);
-    std::sort(candidates_.begin(), candidates_.begin() + numbers, precedes<T>);
-    for (int64_t i = 0; i < numbers; ++i) {
-      sorted_[i] = candidates_[i].distance;
-      order_[i] = candidates_[i].index;
-    }
-  }
-
-  // Candidates whose distance is NaN follow all others, in index order.
-  int64_t append_nan(const T* distances, int64_t points, int64_t found, int64_t wanted) {
-    for (int64_t i = 0; i < points && found < wanted; ++i) {
-      if (distances[i] == distances[i]) continue;
-      sorted_[found] = distances[i];
-      order_[found] = i;
-      ++found;
-    }
-    return found;
-  }
-
-  void write(int64_t found, int64_t excluded, T* distances, int64_t* indices) const {
-    int64_t written = 0;
-    for (int64_t i = 0; i < found && written < k_; ++i) {
-      if (order_[i] == excluded) continue;
-      distances[written] = sorted_[i];
-      indices[written] = order_[i];
-      ++written;
-    }
-    std::fill(distances + written, distances + k_, std::numeric_limits<T>::infinity());
-    std::fill(indices + written, indices + k_, int64_t{-1});
-  }
-
-  const IsaKernels<T>& isa_;
-  int64_t dims_, k_;
-  bool include_self_;
-  int64_t wanted_, groups_;
-  std::vector<T> queries_, distances_, minima_, admitted_;
-  std::vector<int32_t> indices_;
-  std::vector<T> sorted_;
-  std::vector<int64_t> order_;
-  std::vector<Candidate<T>> candidates_;
+struct Task {
+  const T* points;
+  Clouds clouds;
+  const T* queries;
+  Clouds query_clouds;
+  bool separate;  // queries, rather than the points themselves
+  int64_t dims, k;
+  bool include_self;
+  int64_t largest;  // cloud
+  T* distances;
+  int64_t* indices;
 };
 
 template <typename T>
-void knn_of(const Tensor& points, const Clouds& clouds, const Tensor& query, const Clouds& query_clouds, int64_t k,
-            bool include_self, const Tensor& indices, const Tensor& distances) {
-  const int64_t dims = points.size(1);
-  const T* queries = query.const_data_ptr<T>();
-  T* all_distances = distances.mutable_data_ptr<T>();
-  int64_t* all_indices = indices.mutable_data_ptr<int64_t>();
-  if (query_clouds.extents != nullptr) {  // rows between the clouds are queries of nothing
-    std::fill_n(all_distances, query.size(0) * k, std::numeric_limits<T>::infinity());
-    std::fill_n(all_indices, query.size(0) * k, int64_t{-1});
-  }
-  int64_t largest = 0;
-  for (int64_t cloud = 0; cloud < clouds.count; ++cloud) largest = std::max(largest, clouds.size(cloud));
-  STD_TORCH_CHECK(largest <= std::numeric_limits<int32_t>::max(), "a cloud can have at most 2^31 - 1 points, got ",
-                  largest);
-  const PackedClouds<T> packed(points.const_data_ptr<T>(), clouds, dims);
-  parallel_for(tile_bound(query_clouds, kQueryRows), [&](int64_t first, int64_t last) {
-    Search<T> search(largest, dims, k, include_self);
+void search_all(const Task<T>& task) {
+  constexpr int64_t kQueryRows = 64;  // of one unit of work: keeps a cloud's blocks in cache meanwhile
+  const PackedClouds<T> packed(task.points, task.clouds, task.dims);
+  parallel_for(tile_bound(task.query_clouds, kQueryRows), [&](int64_t first, int64_t last) {
+    BruteSearch<T> search(task.largest, task.dims, task.k, task.include_self);
     for (int64_t t = first; t < last; ++t) {
-      const Tile tile = locate_tile(query_clouds, t, kQueryRows);
-      const int64_t size = tile.begin < tile.end ? clouds.size(tile.cloud) : 0;
-      for (int64_t begin = tile.begin; begin < tile.end; begin += kQueryTile) {
-        const int64_t at = query_clouds.first(tile.cloud) + begin;
-        search.run(queries + at * dims, begin, std::min(kQueryTile, tile.end - begin), packed.cloud_blocks(tile.cloud),
-                   size, all_distances + at * k, all_indices + at * k);
+      const Tile tile = locate_tile(task.query_clouds, t, kQueryRows);
+      if (tile.begin >= tile.end) continue;
+      const int64_t at = task.query_clouds.first(tile.cloud) + tile.begin;
+      search.run(task.queries + at * task.dims, tile.begin, tile.end - tile.begin,
+                 task.points + task.clouds.first(tile.cloud) * task.dims, packed.cloud_blocks(tile.cloud),
+                 task.clouds.size(tile.cloud), task.distances + at * task.k, task.indices + at * task.k);
+    }
+  });
+}
+
+template <typename T>
+void search_leaves(const Task<T>& task) {
+  const int64_t wanted = std::min(task.include_self ? task.k : task.k + 1, task.largest);
+  const PointLeaves<T> points(task.points, task.clouds, task.dims);
+  std::unique_ptr<PointLeaves<T>> own_leaves;
+  if (task.separate) own_leaves = std::make_unique<PointLeaves<T>>(task.queries, task.query_clouds, task.dims);
+  const PointLeaves<T>& queries = task.separate ? *own_leaves : points;
+  parallel_for(tile_bound(task.query_clouds, kLeaf), [&](int64_t first, int64_t last) {
+    LeafSearch<T> search(points, task.clouds, task.points, task.dims, task.k, wanted);
+    for (int64_t t = first; t < last; ++t) {
+      const Tile tile = locate_tile(task.query_clouds, t, kLeaf);
+      if (tile.begin >= tile.end) continue;
+      const int64_t row = task.query_clouds.first(tile.cloud);
+      // The numbers of leaves are those of tiles, since both are of the same height.
+      if (tile.begin / kLeaf < queries.leaf_count(tile.cloud)) {
+        search.run(queries, tile.cloud, tile.begin / kLeaf, !task.include_self, task.distances + row * task.k,
+                   task.indices + row * task.k);
+      }
+      if (queries.finite(tile.cloud) == task.query_clouds.size(tile.cloud)) continue;
+      for (int64_t i = tile.begin; i < tile.end; ++i) {
+        const T* query = task.queries + (row + i) * task.dims;
+        if (is_finite(query, task.dims)) continue;
+        search.run_alone(query, tile.cloud, task.include_self ? -1 : i, task.distances + (row + i) * task.k,
+                         task.indices + (row + i) * task.k);
       }
     }
   });
+}
+
+// Which way is expected to be faster. Nanoseconds of one core (Zen 5, AVX-512) fitted to k = 1 to 256 and surfaces and
+// cubes of 1,024 to 8,192 points: leaves win from about 700 points on at k = 1, 1,200 at k = 20, 2,000 at k = 64.
+template <typename T>
+bool leaves_pay(const Task<T>& task) {
+  constexpr int64_t kChunk = 2048;  // of brute force; each ends with a selection
+  constexpr double kBuild = 30;     // a point into its leaf
+  const double k = static_cast<double>(std::min(task.k, task.largest));
+  double brute = 0, leaves = 0;
+  for (int64_t cloud = 0; cloud < task.clouds.count; ++cloud) {
+    const double size = static_cast<double>(task.clouds.size(cloud));
+    const double queries = static_cast<double>(task.query_clouds.size(cloud));
+    const double chunks = static_cast<double>((task.clouds.size(cloud) + kChunk - 1) / kChunk);
+    brute += queries * (20 + 0.14 * size + 5.5 * k * chunks);
+    leaves += queries * (80 + 9.5 * k) + kBuild * (size + (task.separate ? queries : 0));
+  }
+  return leaves < brute;
+}
+
+template <typename T>
+void knn_of(const Tensor& points, const Clouds& clouds, const Tensor& query, const Clouds& query_clouds, bool separate,
+            int64_t k, bool include_self, const Tensor& indices, const Tensor& distances) {
+  Task<T> task{points.const_data_ptr<T>(),
+               clouds,
+               query.const_data_ptr<T>(),
+               query_clouds,
+               separate,
+               points.size(1),
+               k,
+               include_self,
+               0,
+               distances.mutable_data_ptr<T>(),
+               indices.mutable_data_ptr<int64_t>()};
+  if (query_clouds.extents != nullptr) {  // rows between the clouds are queries of nothing
+    std::fill_n(task.distances, query.size(0) * k, std::numeric_limits<T>::infinity());
+    std::fill_n(task.indices, query.size(0) * k, int64_t{-1});
+  }
+  for (int64_t cloud = 0; cloud < clouds.count; ++cloud) task.largest = std::max(task.largest, clouds.size(cloud));
+  STD_TORCH_CHECK(task.largest <= std::numeric_limits<int32_t>::max(), "a cloud can have at most 2^31 - 1 points, got ",
+                  task.largest);
+  const KnnPath path = knn_path();
+  if (task.dims <= kPointDims && (path == KnnPath::kLeaves || (path == KnnPath::kAuto && leaves_pay(task)))) {
+    search_leaves(task);
+  } else {
+    search_all(task);
+  }
 }
 
 std::tuple<Tensor, Tensor> knn(const Tensor& points, std::optional<Tensor> extents, std::optional<Tensor> query,
@@ -165,12 +147,27 @@ std::tuple<Tensor, Tensor> knn(const Tensor& points, std::optional<Tensor> exten
   Tensor distances = torch::stable::new_empty(points, {queries.size(0), k});
   if (queries.size(0) > 0) {
     const auto search = points.scalar_type() == ScalarType::Float ? knn_of<float> : knn_of<double>;
-    search(points, clouds, queries, query_clouds, k, include_self, indices, distances);
+    search(points, clouds, queries, query_clouds, query.has_value(), k, include_self, indices, distances);
   }
   return {distances, indices};
 }
 
 }  // namespace
+
+KnnPath knn_path() { return chosen_path().load(std::memory_order_relaxed); }
+void set_knn_path(KnnPath path) { chosen_path().store(path, std::memory_order_relaxed); }
+
+const char* knn_path_name(KnnPath path) {
+  switch (path) {
+    case KnnPath::kBrute:
+      return "brute";
+    case KnnPath::kLeaves:
+      return "leaves";
+    case KnnPath::kAuto:
+      break;
+  }
+  return "auto";
+}
 
 }  // namespace pointkernels
 

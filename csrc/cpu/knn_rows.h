@@ -1,26 +1,18 @@
-// Inner loops of kNN, compiled once per instruction set (see isa.h for what each does).
+// Distances from a tile of queries to blocks of candidates, compiled once per instruction set (see isa.h).
 #pragma once
 
 #include <cstdint>
 
 #include "isa.h"
+#include "selection_rows.h"
 #include "simd.h"
 
 namespace {
 
+using pointkernels::Candidates;
 using pointkernels::kBlock;
-using pointkernels::kQueryTile;
-
-template <typename T>
-struct BitsOf;
-template <>
-struct BitsOf<float> {
-  using type = int32_t;
-};
-template <>
-struct BitsOf<double> {
-  using type = int64_t;
-};
+using pointkernels::kFeatureTile;
+using pointkernels::kPointTile;
 
 template <typename T>
 void pack(const T* rows, int64_t count, int64_t dims, T* blocks) {
@@ -34,117 +26,117 @@ void pack(const T* rows, int64_t count, int64_t dims, T* blocks) {
   }
 }
 
-// kDims > 0 fixes the number of coordinates at compile time, so that the query stays in registers.
+// Few coordinates: the queries and the minima of their groups stay in registers.
 template <typename T, int64_t kDims>
-void distances_of(const T* queries, const T* blocks, int64_t block_count, int64_t run_time_dims, T* distances,
-                  T* group_minima, int64_t groups) {
+void point_distances(const T* queries, const Candidates<T>& candidates, T* distances, int64_t row, T* minima,
+                     int64_t groups) {
   using V = Vector<T>;
-  const int64_t dims = kDims > 0 ? kDims : run_time_dims;
-  const int64_t row = block_count * kBlock;
-  // Group by group, so that its minima stay in registers; every block is still read once.
+  V query[kDims][kPointTile];
+  for (int64_t d = 0; d < kDims; ++d) {
+    for (int64_t q = 0; q < kPointTile; ++q) query[d][q] = V::broadcast(queries[d * kPointTile + q]);
+  }
+  // Group by group; every block is still read once.
   for (int64_t group = 0; group < groups; group += V::width) {
     const int64_t lane = group % kBlock;
-    V minima[kQueryTile];
-    for (int64_t q = 0; q < kQueryTile; ++q) minima[q] = V::broadcast(static_cast<T>(__builtin_inf()));
-    for (int64_t block = group / kBlock; block < block_count; block += groups / kBlock) {
-      V sums[kQueryTile];
-      for (int64_t q = 0; q < kQueryTile; ++q) sums[q] = V::broadcast(0);
-      for (int64_t d = 0; d < dims; ++d) {
-        const V coordinate = V::load(blocks + (block * dims + d) * kBlock + lane);
-        for (int64_t q = 0; q < kQueryTile; ++q) {
-          const V difference = coordinate - V::broadcast(queries[q * dims + d]);
-          sums[q] = V::fma(difference, difference, sums[q]);
+    V smallest[kPointTile];
+    for (int64_t q = 0; q < kPointTile; ++q) smallest[q] = V::broadcast(static_cast<T>(__builtin_inf()));
+    for (int64_t number = group / kBlock; number < candidates.block_count; number += groups / kBlock) {
+      const T* block = candidates.coordinates + block_number(candidates, number) * candidates.block_stride + lane;
+      V sums[kPointTile];
+      for (int64_t d = 0; d < kDims; ++d) {
+        const V coordinate = V::load(block + d * candidates.coordinate_stride);
+        for (int64_t q = 0; q < kPointTile; ++q) {
+          const V difference = coordinate - query[d][q];
+          // fma(x, x, 0) rounds x * x once, as the product does.
+          sums[q] = d == 0 ? difference * difference : V::fma(difference, difference, sums[q]);
         }
       }
-      for (int64_t q = 0; q < kQueryTile; ++q) {
-        sums[q].store(distances + q * row + block * kBlock + lane);
-        minima[q] = V::min_or_second(sums[q], minima[q]);
+      for (int64_t q = 0; q < kPointTile; ++q) {
+        sums[q].store(distances + q * row + number * kBlock + lane);
+        smallest[q] = V::min_or_second(sums[q], smallest[q]);
       }
     }
-    for (int64_t q = 0; q < kQueryTile; ++q) minima[q].store(group_minima + q * groups + group);
+    if (minima == nullptr) continue;
+    for (int64_t q = 0; q < kPointTile; ++q) smallest[q].store(minima + q * groups + group);
+  }
+}
+
+// kQueries by kVectors accumulators over all coordinates. One accumulator a pair keeps the chain of roundings
+// canonical, and needs a subtraction beside each fused multiply-add. Where cores add and multiply in different pipes
+// (Zen 5) that subtraction is free, so a product form |p|^2 - 2 p.q + |q|^2, which would have to be certified and
+// repaired, could not be faster there.
+template <typename T, int64_t kQueries, int64_t kVectors>
+void feature_block(const T* queries, int64_t tile, const Candidates<T>& candidates, int64_t slot, T* distances,
+                   int64_t row, T* minima, int64_t groups) {
+  using V = Vector<T>;
+  const T* block[kVectors];
+  for (int64_t v = 0; v < kVectors; ++v) {
+    const int64_t at = slot + v * V::width;
+    block[v] = candidates.coordinates + block_number(candidates, at / kBlock) * candidates.block_stride + at % kBlock;
+  }
+  V sums[kQueries][kVectors];
+  for (int64_t q = 0; q < kQueries; ++q) {
+    for (int64_t v = 0; v < kVectors; ++v) sums[q][v] = V::broadcast(0);
+  }
+  const int64_t dims = candidates.dims, stride = candidates.coordinate_stride;
+  for (int64_t d = 0; d < dims; ++d) {
+    V coordinates[kVectors];
+    for (int64_t v = 0; v < kVectors; ++v) coordinates[v] = V::load(block[v] + d * stride);
+    for (int64_t q = 0; q < kQueries; ++q) {
+      const V query = V::broadcast(queries[d * tile + q]);
+      for (int64_t v = 0; v < kVectors; ++v) {
+        const V difference = coordinates[v] - query;
+        sums[q][v] = V::fma(difference, difference, sums[q][v]);
+      }
+    }
+  }
+  for (int64_t q = 0; q < kQueries; ++q) {
+    for (int64_t v = 0; v < kVectors; ++v) {
+      sums[q][v].store(distances + q * row + slot + v * V::width);
+      if (minima == nullptr) continue;
+      T* entry = minima + q * groups + (slot + v * V::width) % groups;
+      V::min_or_second(sums[q][v], V::load(entry)).store(entry);
+    }
   }
 }
 
 template <typename T>
-void distances(const T* queries, const T* blocks, int64_t block_count, int64_t dims, T* distances, T* group_minima,
+void feature_distances(const T* queries, const Candidates<T>& candidates, T* distances, int64_t row, T* minima,
+                       int64_t groups) {
+  using V = Vector<T>;
+  // Sixteen accumulators with 32 registers (AVX-512), eight with sixteen.
+  constexpr int64_t kQueries = V::width * sizeof(T) == 64 ? kFeatureTile : kFeatureTile / 2;
+  constexpr int64_t kVectors = V::width < kBlock || sizeof(T) == 4 ? 2 : 1;
+  if (minima != nullptr) {
+    for (int64_t i = 0; i < kFeatureTile * groups; ++i) minima[i] = static_cast<T>(__builtin_inf());
+  }
+  const int64_t slots = candidates.block_count * kBlock;
+  for (int64_t q = 0; q < kFeatureTile; q += kQueries) {
+    T* rows = distances + q * row;
+    T* smallest = minima == nullptr ? nullptr : minima + q * groups;
+    int64_t slot = 0;
+    for (; slot + kVectors * V::width <= slots; slot += kVectors * V::width) {
+      feature_block<T, kQueries, kVectors>(queries + q, kFeatureTile, candidates, slot, rows, row, smallest, groups);
+    }
+    for (; slot < slots; slot += V::width) {
+      feature_block<T, kQueries, 1>(queries + q, kFeatureTile, candidates, slot, rows, row, smallest, groups);
+    }
+  }
+}
+
+template <typename T>
+void distances(const T* queries, int64_t tile, const Candidates<T>& candidates, T* distances, int64_t row, T* minima,
                int64_t groups) {
-  if (dims == 3) {
-    distances_of<T, 3>(queries, blocks, block_count, dims, distances, group_minima, groups);
-  } else {
-    distances_of<T, 0>(queries, blocks, block_count, dims, distances, group_minima, groups);
-  }
-}
-
-// Bisects on the bit patterns: for numbers that are not negative, they order as the numbers do.
-template <typename T>
-T threshold(const T* values, int64_t count, int64_t k) {
-  using V = Vector<T>;
-  using Bits = typename BitsOf<T>::type;
-  const T infinity = static_cast<T>(__builtin_inf());
-  Bits low = 0, high;
-  __builtin_memcpy(&high, &infinity, sizeof(T));
-  T bound = infinity;
-  // A bound that admits up to an eighth more is as good as the smallest one and takes half the steps.
-  const int64_t enough = k + k / 8;
-  while (low < high) {
-    const Bits middle = low + (high - low) / 2;
-    T candidate;
-    __builtin_memcpy(&candidate, &middle, sizeof(T));
-    int64_t below = 0;
-    const V candidates = V::broadcast(candidate);
-    for (int64_t i = 0; i < count; i += V::width) {
-      below += __builtin_popcount(V::bits(V::less_equal(V::load(values + i), candidates)));
-    }
-    if (below >= k) {
-      bound = candidate;
-      high = middle;
-      if (below <= enough) break;
-    } else {
-      low = middle + 1;
-    }
-  }
-  return bound;
-}
-
-template <typename T>
-int64_t admit(const T* distances, int64_t count, T bound, T* admitted, int32_t* indices) {
-  using V = Vector<T>;
-  const V bounds = V::broadcast(bound);
-  int64_t found = 0;
-  for (int64_t begin = 0; begin < count; begin += V::width) {
-    uint32_t bits = V::bits(V::less_equal(V::load(distances + begin), bounds));
-    for (; bits != 0; bits &= bits - 1) {
-      const int64_t index = begin + __builtin_ctz(bits);
-      admitted[found] = distances[index];
-      indices[found] = static_cast<int32_t>(index);
-      ++found;
-    }
-  }
-  return found;
-}
-
-// A candidate's place is the number of candidates that precede it; in index order, equals precede when they stand
-// before.
-template <typename T>
-void rank(const T* distances, const int32_t* indices, int64_t count, int64_t k, T* sorted, int64_t* order) {
-  using V = Vector<T>;
-  for (int64_t i = 0; i < count; ++i) {
-    const V own = V::broadcast(distances[i]);
-    const int64_t own_begin = i - i % V::width;
-    int64_t place = 0;
-    for (int64_t begin = 0; begin < own_begin; begin += V::width) {
-      place += __builtin_popcount(V::bits(V::less_equal(V::load(distances + begin), own)));
-    }
-    const V around = V::load(distances + own_begin);
-    const uint32_t before = (uint32_t{1} << (i - own_begin)) - 1;
-    place += __builtin_popcount(V::bits(V::less(around, own)) | (V::bits(V::equal(around, own)) & before));
-    for (int64_t begin = own_begin + V::width; begin < count; begin += V::width) {
-      place += __builtin_popcount(V::bits(V::less(V::load(distances + begin), own)));
-    }
-    if (place < k) {
-      sorted[place] = distances[i];
-      order[place] = indices[i];
-    }
+  if (tile == kFeatureTile) return feature_distances<T>(queries, candidates, distances, row, minima, groups);
+  switch (candidates.dims) {
+    case 1:
+      return point_distances<T, 1>(queries, candidates, distances, row, minima, groups);
+    case 2:
+      return point_distances<T, 2>(queries, candidates, distances, row, minima, groups);
+    case 3:
+      return point_distances<T, 3>(queries, candidates, distances, row, minima, groups);
+    default:
+      return point_distances<T, 4>(queries, candidates, distances, row, minima, groups);
   }
 }
 

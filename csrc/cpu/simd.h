@@ -6,8 +6,9 @@
 //
 // A vector type V has V::width lanes of V::value and a V::Mask with one truth value a lane. min_or_second returns the
 // second operand where either is NaN, as x86 does; above is true where a > b or either is NaN; matches compares
-// V::width integers in memory with one number. Operators stand outside their class because GCC compiles friends without
-// the target pragma.
+// V::width integers in memory with one number; add_where adds where the mask is true. compress moves the lanes of the
+// mask to the front and stores all V::width of them, so the place they go to must have room for so many; it returns how
+// many lanes count. Operators stand outside their class because GCC compiles friends without the target pragma.
 #pragma once
 
 #include <cstdint>
@@ -50,6 +51,14 @@ struct Lane {
   static Mask both(Mask a, Mask b) { return a && b; }
   static uint32_t bits(Mask mask) { return mask; }
   static Lane select(Mask mask, Lane a, Lane b) { return mask ? a : b; }
+  static Lane max_or_second(Lane a, Lane b) { return {a.v > b.v ? a.v : b.v}; }
+  static Lane add_where(Mask mask, Lane a, Lane b) { return {mask ? a.v + b.v : a.v}; }
+  static int64_t compress(Mask mask, Lane a, T* to) {
+    *to = a.v;
+    return mask;
+  }
+  static void compress_integers(Mask, const int32_t* from, int32_t* to) { *to = *from; }
+  void store_integers(int32_t* p) const { *p = static_cast<int32_t>(v); }
 };
 
 #if defined(POINTKERNELS_AVX512)
@@ -80,6 +89,17 @@ struct Floats {
   static Mask both(Mask a, Mask b) { return static_cast<Mask>(a & b); }
   static uint32_t bits(Mask mask) { return mask; }
   static Floats select(Mask mask, Floats a, Floats b) { return {_mm512_mask_blend_ps(mask, b.v, a.v)}; }
+  static Floats max_or_second(Floats a, Floats b) { return {_mm512_max_ps(a.v, b.v)}; }
+  static Floats add_where(Mask mask, Floats a, Floats b) { return {_mm512_mask_add_ps(a.v, mask, a.v, b.v)}; }
+  // Through a register: stores that compress are slow on AMD.
+  static int64_t compress(Mask mask, Floats a, float* to) {
+    _mm512_storeu_ps(to, _mm512_maskz_compress_ps(mask, a.v));
+    return __builtin_popcount(mask);
+  }
+  static void compress_integers(Mask mask, const int32_t* from, int32_t* to) {
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(mask, _mm512_loadu_si512(from)));
+  }
+  void store_integers(int32_t* p) const { _mm512_storeu_si512(p, _mm512_cvttps_epi32(v)); }
 };
 inline Floats operator+(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Floats operator-(Floats a, Floats b) { return {_mm512_sub_ps(a.v, b.v)}; }
@@ -112,12 +132,41 @@ struct Doubles {
   static Mask both(Mask a, Mask b) { return static_cast<Mask>(a & b); }
   static uint32_t bits(Mask mask) { return mask; }
   static Doubles select(Mask mask, Doubles a, Doubles b) { return {_mm512_mask_blend_pd(mask, b.v, a.v)}; }
+  static Doubles max_or_second(Doubles a, Doubles b) { return {_mm512_max_pd(a.v, b.v)}; }
+  static Doubles add_where(Mask mask, Doubles a, Doubles b) { return {_mm512_mask_add_pd(a.v, mask, a.v, b.v)}; }
+  static int64_t compress(Mask mask, Doubles a, double* to) {
+    _mm512_storeu_pd(to, _mm512_maskz_compress_pd(mask, a.v));
+    return __builtin_popcount(mask);
+  }
+  static void compress_integers(Mask mask, const int32_t* from, int32_t* to) {
+    const __m256i values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_maskz_compress_epi32(mask, values));
+  }
+  void store_integers(int32_t* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvttpd_epi32(v)); }
 };
 inline Doubles operator+(Doubles a, Doubles b) { return {_mm512_add_pd(a.v, b.v)}; }
 inline Doubles operator-(Doubles a, Doubles b) { return {_mm512_sub_pd(a.v, b.v)}; }
 inline Doubles operator*(Doubles a, Doubles b) { return {_mm512_mul_pd(a.v, b.v)}; }
 
 #elif defined(POINTKERNELS_AVX2)
+
+// For every choice of eight lanes, their numbers in order, a byte each.
+struct CompressTable {
+  uint64_t orders[256];
+  constexpr CompressTable() : orders() {
+    for (uint32_t chosen = 0; chosen < 256; ++chosen) {
+      int place = 0;
+      for (uint64_t lane = 0; lane < 8; ++lane) {
+        if (chosen >> lane & 1) orders[chosen] |= lane << (8 * place++);
+      }
+    }
+  }
+};
+constexpr CompressTable kCompressTable;
+
+inline __m256i compressed_order(uint32_t chosen) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kCompressTable.orders + chosen)));
+}
 
 struct Floats {
   using value = float;
@@ -147,6 +196,19 @@ struct Floats {
   static Mask both(Mask a, Mask b) { return _mm256_and_ps(a, b); }
   static uint32_t bits(Mask mask) { return static_cast<uint32_t>(_mm256_movemask_ps(mask)); }
   static Floats select(Mask mask, Floats a, Floats b) { return {_mm256_blendv_ps(b.v, a.v, mask)}; }
+  static Floats max_or_second(Floats a, Floats b) { return {_mm256_max_ps(a.v, b.v)}; }
+  static Floats add_where(Mask mask, Floats a, Floats b) { return {_mm256_add_ps(a.v, _mm256_and_ps(mask, b.v))}; }
+  static int64_t compress(Mask mask, Floats a, float* to) {
+    const uint32_t chosen = bits(mask);
+    _mm256_storeu_ps(to, _mm256_permutevar8x32_ps(a.v, compressed_order(chosen)));
+    return __builtin_popcount(chosen);
+  }
+  static void compress_integers(Mask mask, const int32_t* from, int32_t* to) {
+    const __m256i values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                        _mm256_permutevar8x32_epi32(values, compressed_order(bits(mask))));
+  }
+  void store_integers(int32_t* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvttps_epi32(v)); }
 };
 inline Floats operator+(Floats a, Floats b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline Floats operator-(Floats a, Floats b) { return {_mm256_sub_ps(a.v, b.v)}; }
@@ -182,6 +244,21 @@ struct Doubles {
   static Mask both(Mask a, Mask b) { return _mm256_and_pd(a, b); }
   static uint32_t bits(Mask mask) { return static_cast<uint32_t>(_mm256_movemask_pd(mask)); }
   static Doubles select(Mask mask, Doubles a, Doubles b) { return {_mm256_blendv_pd(b.v, a.v, mask)}; }
+  static Doubles max_or_second(Doubles a, Doubles b) { return {_mm256_max_pd(a.v, b.v)}; }
+  static Doubles add_where(Mask mask, Doubles a, Doubles b) { return {_mm256_add_pd(a.v, _mm256_and_pd(mask, b.v))}; }
+  static int64_t compress(Mask mask, Doubles a, double* to) {
+    // As pairs of 32-bit lanes, whose sign bits both say what the 64-bit lane says.
+    const uint32_t halves = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castpd_ps(mask)));
+    _mm256_storeu_ps(reinterpret_cast<float*>(to),
+                     _mm256_permutevar8x32_ps(_mm256_castpd_ps(a.v), compressed_order(halves)));
+    return __builtin_popcount(bits(mask));
+  }
+  static void compress_integers(Mask mask, const int32_t* from, int32_t* to) {
+    const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    const __m256i moved = _mm256_permutevar8x32_epi32(_mm256_castsi128_si256(values), compressed_order(bits(mask)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(moved));
+  }
+  void store_integers(int32_t* p) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvttpd_epi32(v)); }
 };
 inline Doubles operator+(Doubles a, Doubles b) { return {_mm256_add_pd(a.v, b.v)}; }
 inline Doubles operator-(Doubles a, Doubles b) { return {_mm256_sub_pd(a.v, b.v)}; }

@@ -1,0 +1,14 @@
+// Ways to search neighbours on the CPU, all with the same result.
+#pragma once
+
+namespace pointkernels {
+
+enum class KnnPath { kAuto, kBrute, kLeaves };
+
+// kAuto unless POINTKERNELS_KNN_PATH (brute, leaves) or set_knn_path() says otherwise. kLeaves holds for points of up
+// to four coordinates; features are searched by brute force always.
+KnnPath knn_path();
+void set_knn_path(KnnPath path);
+const char* knn_path_name(KnnPath path);
+
+}  // namespace pointkernels
