@@ -81,6 +81,83 @@ def test_any_shape_with_mass_ties(batch: int, count: int, dims: int, levels: int
     assert_equals_reference(points, (count + 1) // 2, start=start)
 
 
+# Clouds of 2,048 points and more are kept in a tree on the CPU; these have the hard properties at such sizes.
+def _randn(count: int, dims: int = 3) -> Tensor:
+    return torch.randn((1, count, dims), generator=torch.Generator().manual_seed(count))
+
+
+def _some_nan() -> Tensor:
+    points = _randn(3000)
+    points[0, ::7] = torch.nan
+    points[0, 5::100, 1] = torch.nan
+    return points
+
+
+def _some_infinite() -> Tensor:
+    points = _randn(2500)
+    points[0, 3:900:50, 0] = torch.inf
+    points[0, 4::500] = -torch.inf
+    return points
+
+
+def _lattice(side: int) -> Tensor:
+    axis = torch.arange(float(side))
+    return torch.cartesian_prod(axis, axis, axis)[None]
+
+
+LARGE_CLOUDS = {
+    "normal": lambda: _randn(5000),
+    "sphere": lambda: torch.nn.functional.normalize(_randn(4500), dim=-1),
+    "one_coordinate": lambda: _randn(2100, 1),
+    "two_coordinates": lambda: _randn(2400, 2),
+    "four_coordinates": lambda: _randn(2600, 4),
+    "five_coordinates": lambda: _randn(2048, 5),
+    "lattice": lambda: _lattice(14),
+    "levels": lambda: (_randn(4000) * 3).round(),
+    "identical": lambda: torch.full((1, 2500, 3), 0.7),
+    "duplicates": lambda: _randn(700).repeat_interleave(4, dim=1),
+    "collinear": lambda: torch.arange(3000.0)[None, :, None] * torch.tensor([1.0, 2.0, -1.0]),
+    "far_from_origin": lambda: _randn(2200) + 1e4,
+    "very_far_from_origin": lambda: _randn(2200) + 1e6,
+    "huge": lambda: _randn(2200) * 1e25,
+    "tiny": lambda: _randn(2200) * 1e-25,
+    "contrast": lambda: torch.cat([_randn(2000), _randn(2001) * 1e-3], dim=1),
+    "nan": _some_nan,
+    "all_nan": lambda: torch.full((1, 2100, 3), torch.nan),
+    "infinite": _some_infinite,
+    "several_clouds": lambda: torch.cat([_randn(2304), _lattice(14)[:, :2304]]),
+}
+
+
+@pytest.mark.too_large_to_emulate
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", LARGE_CLOUDS)
+def test_large_clouds(name: str, dtype: torch.dtype, device: str) -> None:
+    points = LARGE_CLOUDS[name]().to(dtype).to(device)
+    assert_equals_reference(points, 160, start=points.shape[1] // 7)
+
+
+@pytest.mark.too_large_to_emulate
+@pytest.mark.parametrize("name", ["normal", "duplicates", "nan"])
+def test_large_clouds_to_the_last_point(name: str, device: str) -> None:
+    points = LARGE_CLOUDS[name]()[:, :2400].to(device)
+    assert_equals_reference(points, points.shape[1])
+
+
+def test_threads_share_one_large_cloud() -> None:
+    points = _randn(30_000)
+    threads = torch.get_num_threads()
+    try:
+        samples = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            samples.append(pointkernels.farthest_point_sampling(points, 500))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(samples[0], samples[1])
+    assert torch.equal(samples[0], samples[2])
+
+
 @pytest.mark.too_large_to_emulate
 @pytest.mark.parametrize("scan", ["stanford_bunny", "kitti_000000", "pcl_terrain_CSite1_red1", "redkitchen_000_kitti"])
 def test_real_scans(scan: str, shared_data: Path, device: str) -> None:

@@ -23,6 +23,8 @@ template <typename T>
 struct EdgeConvGather;  // edge_conv.h
 template <typename T>
 struct EdgeConvScatter;
+template <typename T>
+struct SamplingKernels;  // farthest_point_sampling.h
 
 template <typename T>
 struct IsaKernels {
@@ -78,9 +80,7 @@ struct IsaKernels {
   int64_t (*first_within)(const T* query, const T* blocks, int64_t block_count, int64_t dims, T squared_radius,
                           int64_t excluded, int64_t limit, T* distances, int64_t* indices);
 
-  // One round of farthest point sampling: lowers `smallest` by the distances to `sample` (D) and returns the index of
-  // the largest entry, the lowest of equals.
-  int64_t (*lower_and_find_farthest)(const T* blocks, int64_t block_count, int64_t dims, const T* sample, T* smallest);
+  const SamplingKernels<T>* sampling;
 
   // EdgeConv over the edges out of rows [begin, end): extrema, winners and, when wanted, sums. Adds the sum and the sum
   // of squares of all pre-activations to moments (2 x channels).

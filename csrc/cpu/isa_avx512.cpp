@@ -8,6 +8,7 @@
 #else
 // GCC's own AVX-512 header starts some intrinsics from a deliberately undefined register and then warns about it.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,popcnt")
 #endif
 

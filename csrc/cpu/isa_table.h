@@ -3,7 +3,7 @@
 
 #include "ball_query_rows.h"
 #include "edge_conv_rows.h"
-#include "farthest_point_sampling_rows.h"
+#include "farthest_point_sampling_tree_rows.h"
 #include "isa.h"
 #include "knn_rows.h"
 #include "point_leaves_rows.h"
@@ -25,7 +25,7 @@ constexpr pointkernels::IsaKernels<T> isa_table() {
           count_below<T>,
           partition<T>,
           first_within<T>,
-          lower_and_find_farthest<T>,
+          &kSamplingKernels<T>,
           edge_conv_gather<T>,
           edge_conv_scatter<T>};
 }

@@ -6,9 +6,10 @@
 //
 // A vector type V has V::width lanes of V::value and a V::Mask with one truth value a lane. min_or_second returns the
 // second operand where either is NaN, as x86 does; above is true where a > b or either is NaN; matches compares
-// V::width integers in memory with one number; add_where adds where the mask is true. compress moves the lanes of the
-// mask to the front and stores all V::width of them, so the place they go to must have room for so many; it returns how
-// many lanes count. Operators stand outside their class because GCC compiles friends without the target pragma.
+// V::width integers in memory with one number; add_where adds where the mask is true; largest is a vector's largest
+// lane, of lanes that are not NaN. compress moves the lanes of the mask to the front and stores all V::width of them,
+// so the place they go to must have room for so many; it returns how many lanes count. Operators stand outside their
+// class because GCC compiles friends without the target pragma.
 #pragma once
 
 #include <cstdint>
@@ -59,6 +60,7 @@ struct Lane {
   }
   static void compress_integers(Mask, const int32_t* from, int32_t* to) { *to = *from; }
   void store_integers(int32_t* p) const { *p = static_cast<int32_t>(v); }
+  static T largest(Lane a) { return a.v; }
 };
 
 #if defined(POINTKERNELS_AVX512)
@@ -100,6 +102,7 @@ struct Floats {
     _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(mask, _mm512_loadu_si512(from)));
   }
   void store_integers(int32_t* p) const { _mm512_storeu_si512(p, _mm512_cvttps_epi32(v)); }
+  static float largest(Floats a) { return _mm512_reduce_max_ps(a.v); }
 };
 inline Floats operator+(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Floats operator-(Floats a, Floats b) { return {_mm512_sub_ps(a.v, b.v)}; }
@@ -143,6 +146,7 @@ struct Doubles {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_maskz_compress_epi32(mask, values));
   }
   void store_integers(int32_t* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvttpd_epi32(v)); }
+  static double largest(Doubles a) { return _mm512_reduce_max_pd(a.v); }
 };
 inline Doubles operator+(Doubles a, Doubles b) { return {_mm512_add_pd(a.v, b.v)}; }
 inline Doubles operator-(Doubles a, Doubles b) { return {_mm512_sub_pd(a.v, b.v)}; }
@@ -209,6 +213,11 @@ struct Floats {
                         _mm256_permutevar8x32_epi32(values, compressed_order(bits(mask))));
   }
   void store_integers(int32_t* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvttps_epi32(v)); }
+  static float largest(Floats a) {
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+  }
 };
 inline Floats operator+(Floats a, Floats b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline Floats operator-(Floats a, Floats b) { return {_mm256_sub_ps(a.v, b.v)}; }
@@ -259,6 +268,10 @@ struct Doubles {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(moved));
   }
   void store_integers(int32_t* p) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvttpd_epi32(v)); }
+  static double largest(Doubles a) {
+    const __m128d half = _mm_max_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(half, _mm_unpackhi_pd(half, half)));
+  }
 };
 inline Doubles operator+(Doubles a, Doubles b) { return {_mm256_add_pd(a.v, b.v)}; }
 inline Doubles operator-(Doubles a, Doubles b) { return {_mm256_sub_pd(a.v, b.v)}; }

@@ -1,0 +1,189 @@
+// Inner loops of farthest point sampling over a tree of boxes, compiled once per instruction set (see
+// farthest_point_sampling.h for what each does), and the table of all of them.
+#pragma once
+
+#include <cstdint>
+
+#include "farthest_point_sampling.h"
+#include "farthest_point_sampling_rows.h"
+#include "simd.h"
+
+namespace {
+
+using pointkernels::kSampleFan;
+using pointkernels::kSampleLeafBlocks;
+using pointkernels::SampleTree;
+
+// The lowest row among the points of a leaf whose entry is `farthest`.
+template <typename T>
+inline int32_t lowest_row(const SampleTree<T>& tree, int64_t leaf, T farthest) {
+  using V = Vector<T>;
+  const V wanted = V::broadcast(farthest);
+  int32_t lowest = INT32_MAX;
+  for (int64_t block = leaf * kSampleLeafBlocks; block < (leaf + 1) * kSampleLeafBlocks; ++block) {
+    uint32_t bits =
+        sixteen_bits(tree.smallest + block * kBlock, [&](V values, int64_t) { return V::equal(values, wanted); });
+    for (; bits != 0; bits &= bits - 1) {
+      const int32_t row = tree.rows[block * kBlock + __builtin_ctz(bits)];
+      lowest = row < lowest ? row : lowest;
+    }
+  }
+  return lowest;
+}
+
+template <typename T>
+inline void note_farthest_of_leaf(const SampleTree<T>& tree, int64_t leaf, T farthest) {
+  tree.leaf_farthest[leaf] = farthest;
+  if (tree.leaf_row != nullptr) tree.leaf_row[leaf] = lowest_row(tree, leaf, farthest);
+}
+
+template <typename T>
+inline void note_farthest_of_branch(const SampleTree<T>& tree, int64_t branch) {
+  using V = Vector<T>;
+  V farthest = V::load(tree.leaf_farthest + branch * kSampleFan);
+  for (int64_t lane = V::width; lane < kSampleFan; lane += V::width) {
+    farthest = V::max_or_second(farthest, V::load(tree.leaf_farthest + branch * kSampleFan + lane));
+  }
+  tree.branch_farthest[branch] = Vector<T>::largest(farthest);
+}
+
+template <typename T>
+void refresh_leaf(const SampleTree<T>& tree, int64_t leaf) {
+  using V = Vector<T>;
+  const T* entries = tree.smallest + leaf * kSampleLeafBlocks * kBlock;
+  V farthest = V::load(entries);
+  for (int64_t i = V::width; i < kSampleLeafBlocks * kBlock; i += V::width) {
+    farthest = V::max_or_second(farthest, V::load(entries + i));
+  }
+  note_farthest_of_leaf(tree, leaf, Vector<T>::largest(farthest));
+  note_farthest_of_branch(tree, leaf / kSampleFan);
+}
+
+// Which of the 16 boxes a sample can lower: those closer to it than their farthest point is to the samples before.
+template <typename T, int64_t kDims>
+inline uint32_t reached_boxes(const T* boxes, int64_t dims, const T* sample, const T* farthest) {
+  using V = Vector<T>;
+  uint32_t bits = 0;
+  for (int64_t lane = 0; lane < kSampleFan; lane += V::width) {
+    V sum = V::broadcast(0);
+    for (int64_t d = 0; d < (kDims > 0 ? kDims : dims); ++d) {
+      const V x = V::broadcast(sample[d]);
+      const V below = V::load(boxes + d * kSampleFan + lane) - x;
+      const V above = x - V::load(boxes + (dims + d) * kSampleFan + lane);
+      const V outside = V::max_or_second(V::max_or_second(below, above), V::broadcast(0));
+      sum = V::fma(outside, outside, sum);
+    }
+    bits |= V::bits(V::less(sum, V::load(farthest + lane))) << lane;
+  }
+  return bits;
+}
+
+// reached[i] receives, as bits, the samples among `candidates` that reach box i.
+template <typename T, int64_t kDims>
+inline uint32_t samples_by_box(const T* boxes, int64_t dims, const T* samples, uint64_t candidates, const T* farthest,
+                               uint64_t* reached) {
+  uint32_t any = 0;
+  for (; candidates != 0; candidates &= candidates - 1) {
+    const int64_t s = __builtin_ctzll(candidates);
+    uint32_t bits = reached_boxes<T, kDims>(boxes, dims, samples + s * dims, farthest);
+    for (uint32_t fresh = bits & ~any; fresh != 0; fresh &= fresh - 1) reached[__builtin_ctz(fresh)] = 0;
+    any |= bits;
+    for (; bits != 0; bits &= bits - 1) reached[__builtin_ctz(bits)] |= uint64_t{1} << s;
+  }
+  return any;
+}
+
+template <typename T, int64_t kDims>
+inline void lower_leaf(const SampleTree<T>& tree, int64_t leaf, const T* samples, uint64_t reaching) {
+  using V = Vector<T>;
+  constexpr int64_t kParts = kSampleLeafBlocks * kBlock / V::width;
+  const int64_t dims = kDims > 0 ? kDims : tree.dims;
+  const T* blocks = tree.blocks + leaf * kSampleLeafBlocks * kBlock * dims;
+  T* entries = tree.smallest + leaf * kSampleLeafBlocks * kBlock;
+  V lowered[kParts];
+  for (int64_t part = 0; part < kParts; ++part) lowered[part] = V::load(entries + part * V::width);
+  for (uint64_t bits = reaching; bits != 0; bits &= bits - 1) {
+    const T* sample = samples + __builtin_ctzll(bits) * dims;
+    for (int64_t part = 0; part < kParts; ++part) {
+      const int64_t i = part * V::width;
+      const T* coordinates = blocks + i / kBlock * kBlock * dims + i % kBlock;
+      lowered[part] = V::min_or_second(sample_distance<T, kDims>(coordinates, kBlock, dims, sample), lowered[part]);
+    }
+  }
+  V farthest = lowered[0];
+  for (int64_t part = 0; part < kParts; ++part) {
+    lowered[part].store(entries + part * V::width);
+    farthest = V::max_or_second(farthest, lowered[part]);
+  }
+  note_farthest_of_leaf(tree, leaf, Vector<T>::largest(farthest));
+}
+
+template <typename T>
+inline void prefetch_leaf(const SampleTree<T>& tree, int64_t leaf) {
+  constexpr int64_t kPoints = kSampleLeafBlocks * kBlock, kLine = 64 / sizeof(T);
+  const T* blocks = tree.blocks + leaf * kPoints * tree.dims;
+  for (int64_t i = 0; i < kPoints * tree.dims; i += kLine) __builtin_prefetch(blocks + i);
+  for (int64_t i = 0; i < kPoints; i += kLine) __builtin_prefetch(tree.smallest + leaf * kPoints + i, 1);
+}
+
+template <typename T, int64_t kDims>
+void lower_tree_of(const SampleTree<T>& tree, int64_t begin, int64_t end, const T* samples, int64_t count) {
+  const int64_t box_size = 2 * tree.dims * kSampleFan;
+  const uint64_t all = count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
+  uint64_t branch_samples[kSampleFan], leaf_samples[kSampleFan];
+  for (int64_t vector = begin; vector < end; ++vector) {
+    uint32_t branches = samples_by_box<T, kDims>(tree.branch_boxes + vector * box_size, tree.dims, samples, all,
+                                                 tree.branch_farthest + vector * kSampleFan, branch_samples);
+    for (; branches != 0; branches &= branches - 1) {
+      const int64_t within = __builtin_ctz(branches);
+      const int64_t branch = vector * kSampleFan + within;
+      uint32_t leaves =
+          samples_by_box<T, kDims>(tree.leaf_boxes + branch * box_size, tree.dims, samples, branch_samples[within],
+                                   tree.leaf_farthest + branch * kSampleFan, leaf_samples);
+      if (leaves == 0) continue;
+      for (uint32_t coming = leaves; coming != 0; coming &= coming - 1) {
+        prefetch_leaf(tree, branch * kSampleFan + __builtin_ctz(coming));
+      }
+      for (; leaves != 0; leaves &= leaves - 1) {
+        const int64_t leaf = __builtin_ctz(leaves);
+        lower_leaf<T, kDims>(tree, branch * kSampleFan + leaf, samples, leaf_samples[leaf]);
+      }
+      note_farthest_of_branch(tree, branch);
+    }
+  }
+}
+
+template <typename T>
+int64_t collect_tree(const SampleTree<T>& tree, T bound, int32_t* places) {
+  using V = Vector<T>;
+  const V bounds = V::broadcast(bound);
+  const auto reaches = [&](V values, int64_t) { return V::less_equal(bounds, values); };
+  int64_t found = 0;
+  for (int64_t vector = 0; vector < tree.branch_vectors; ++vector) {
+    uint32_t branches = sixteen_bits(tree.branch_farthest + vector * kSampleFan, reaches);
+    for (; branches != 0; branches &= branches - 1) {
+      const int64_t first_leaf = (vector * kSampleFan + __builtin_ctz(branches)) * kSampleFan;
+      uint32_t leaves = sixteen_bits(tree.leaf_farthest + first_leaf, reaches);
+      for (; leaves != 0; leaves &= leaves - 1) {
+        const int64_t first_block = (first_leaf + __builtin_ctz(leaves)) * kSampleLeafBlocks;
+        for (int64_t block = first_block; block < first_block + kSampleLeafBlocks; ++block) {
+          if (!collect_block(tree.smallest, block, bounds, places, found)) return kSampleList + 1;
+        }
+      }
+    }
+  }
+  return found;
+}
+
+template <typename T>
+void lower_tree(const SampleTree<T>& tree, int64_t begin, int64_t end, const T* samples, int64_t count) {
+  const auto run = tree.dims == 3 ? lower_tree_of<T, 3> : lower_tree_of<T, 0>;
+  run(tree, begin, end, samples, count);
+}
+
+template <typename T>
+constexpr pointkernels::SamplingKernels<T> kSamplingKernels = {
+    lower_and_find_farthest<T>, lower<T>,   lower_tree<T>,   refresh_leaf<T>, fold<T>,
+    farthest_bound<T>,          collect<T>, collect_tree<T>, pick<T>};
+
+}  // namespace
