@@ -5,12 +5,10 @@ The command line is generated from these classes, so a field's docstring is also
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -255,56 +253,6 @@ class Config:
                     f"model.k must be at most {name}.num_points, got model.k={self.model.k} and "
                     f"{name}.num_points={num_points}"
                 )
-
-
-# What may differ between a checkpoint and the run that continues it: it changes where things lie and what is
-# reported, never the weights.
-_FREE_ON_RESUME = (
-    "data.root",
-    "data.images",
-    "data.workers",
-    "data.cache_megabytes",
-    "probe.",
-    "output.",
-    "device",
-    "resume",
-    "traceback",
-)
-
-
-def flatten(config: Config) -> dict[str, Any]:
-    """Settings as ``{"data.num_points": 256, ...}`` with plain values (paths as strings, tuples as lists)."""
-
-    def walk(value: object, name: str) -> Iterator[tuple[str, Any]]:
-        if dataclasses.is_dataclass(value):
-            for entry in dataclasses.fields(value):
-                yield from walk(getattr(value, entry.name), f"{name}.{entry.name}" if name else entry.name)
-        elif isinstance(value, Path):
-            yield name, str(value)
-        elif isinstance(value, tuple):
-            yield name, list(value)
-        else:
-            yield name, value
-
-    return dict(walk(config, ""))
-
-
-def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Names of the settings that decide the weights and differ between two flattened configurations.
-
-    A setting that one of them lacks, as older checkpoints do, counts as its default.
-    """
-    defaults = flatten(Config())
-    absent = object()
-
-    def value(settings: Mapping[str, Any], name: str) -> Any:
-        return settings[name] if name in settings else defaults.get(name, absent)
-
-    return [
-        name
-        for name in sorted(ours.keys() | theirs.keys())
-        if not name.startswith(_FREE_ON_RESUME) and value(ours, name) != value(theirs, name)
-    ]
 
 
 PRESETS: dict[str, Config] = {

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import tyro
 
+from crosspoint.command import exit_status
 from crosspoint.evaluation.config import FewShot, Finetune, Linear, PartSeg, Retrieval, Robustness
 
 _PROGRAM = "python -m crosspoint.evaluate"
-_USER_ERROR = 2
-_SIGNAL_BASE = 128  # the shell's convention for "ended by a signal"
 
 Task = (
     Annotated[Linear, tyro.conf.subcommand("linear")]
@@ -50,28 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     command = shlex.join([*_PROGRAM.split(), *arguments])
     task = parse(arguments)
-    # Not before: --help should not wait for torch.
-    from rich.console import Console
 
-    from crosspoint.engine.interrupt import Interrupted
-    from crosspoint.engine.loading import LoadingFailed
+    def evaluate() -> None:
+        # Not before: --help should not wait for torch.
+        from rich.console import Console
 
-    module = importlib.import_module(f"crosspoint.evaluation.{_MODULES[type(task)]}")
-    try:
-        module.evaluate(task, Console())
-    except Interrupted as stop:
-        print(f"{stop}; continue with: {command}", flush=True)
-        return _SIGNAL_BASE + stop.number
-    except KeyboardInterrupt:
-        print(f"interrupted; start again with: {command}", flush=True)
-        return _SIGNAL_BASE + signal.SIGINT
-    except (ValueError, OSError, FloatingPointError) as error:
-        if task.traceback:
-            raise
-        go_on = f"; continue with: {command}" if isinstance(error, LoadingFailed) else ""
-        print(f"error: {' '.join(str(error).split())}{go_on}", file=sys.stderr)
-        return _USER_ERROR
-    return 0
+        from crosspoint.engine.allocator import keep_freed_memory
+
+        keep_freed_memory()
+        importlib.import_module(f"crosspoint.evaluation.{_MODULES[type(task)]}").evaluate(task, Console())
+
+    return exit_status(evaluate, go_on=command, start_again=f"start again with: {command}", traceback=task.traceback)
 
 
 if __name__ == "__main__":

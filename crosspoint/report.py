@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-_USER_ERROR = 2
+from crosspoint.command import exit_status
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args=sys.argv[1:] if arguments is None else arguments,
         prog="python -m crosspoint.report",
     )
-    # Not before: --help should not wait for torch.
-    from crosspoint.reporting.page import write_page
-
     output = report.output or report.runs[0] / "report.html"
-    try:
+
+    def write() -> None:
+        # Not before: --help should not wait for torch.
+        from crosspoint.reporting.page import write_page
+
         write_page(report.runs, output)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return _USER_ERROR
-    print(f"report: {output}")
-    return 0
+        print(f"report: {output}")
+
+    return exit_status(write)
 
 
 if __name__ == "__main__":

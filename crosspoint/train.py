@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 
 import tyro
 
+from crosspoint.command import exit_status
 from crosspoint.config import PRESETS, Config
 
 _PROGRAM = "python -m crosspoint.train"
@@ -21,8 +21,6 @@ quick: the procedural shapes, a useful result in minutes on two CPU cores (taken
 paper: the published setting on ShapeNetRender, probed on ModelNet40.
 Start it with torchrun for several processes.
 """
-_USER_ERROR = 2
-_SIGNAL_BASE = 128  # the shell's convention for "ended by a signal"
 
 
 def parse(arguments: Sequence[str]) -> Config:
@@ -49,29 +47,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0, 2 after a user's error, 128 + n after signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
     config = parse(arguments)
-    # Not before: --help should not wait for torch.
-    from rich.console import Console
 
-    from crosspoint.engine.interrupt import Interrupted
-    from crosspoint.engine.loading import LoadingFailed
-    from crosspoint.evaluation.pretraining import run
+    def train() -> None:
+        # Not before: --help should not wait for torch.
+        from rich.console import Console
 
-    try:
+        from crosspoint.engine.allocator import keep_freed_memory
+        from crosspoint.evaluation.pretraining import run
+
+        keep_freed_memory()
         run(config, Console())
-    except Interrupted as stop:
-        if int(os.environ.get("RANK", "0")) == 0:
-            print(f"{stop}; continue with: {_resume_command(arguments)}", flush=True)
-        return _SIGNAL_BASE + stop.number
-    except KeyboardInterrupt:  # outside the training loop, so the last checkpoint is complete
-        print(f"interrupted; if there is a checkpoint, continue with: {_resume_command(arguments)}", flush=True)
-        return _SIGNAL_BASE + signal.SIGINT
-    except (ValueError, OSError, FloatingPointError) as error:
-        if config.traceback:
-            raise
-        go_on = f"; continue with: {_resume_command(arguments)}" if isinstance(error, LoadingFailed) else ""
-        print(f"error: {' '.join(str(error).split())}{go_on}", file=sys.stderr)
-        return _USER_ERROR
-    return 0
+
+    resume = _resume_command(arguments)
+    return exit_status(
+        train,
+        go_on=resume,
+        start_again=f"if there is a checkpoint, continue with: {resume}",
+        traceback=config.traceback,
+    )
 
 
 if __name__ == "__main__":

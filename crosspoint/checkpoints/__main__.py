@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import tyro
@@ -16,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from crosspoint.checkpoints.official import LoadReport, export_official, load_official
-from crosspoint.config import ModelConfig
 from crosspoint.data.modelnet40 import ModelNet40
 from crosspoint.data.sample import Batch, Sample, collate
 from crosspoint.engine.atomic import replacing
 from crosspoint.engine.checkpoint import load_checkpoint
+from crosspoint.flat_config import model_config
 from crosspoint.models.crosspoint import CrossPoint
 
 _PROGRAM = "python -m crosspoint.checkpoints"
@@ -110,12 +109,7 @@ def _export(arguments: Export, console: Console) -> None:
     if arguments.output.exists():
         raise FileExistsError(f"output must not exist, got {arguments.output}")
     state = load_checkpoint(arguments.checkpoint)
-    known = {entry.name for entry in dataclasses.fields(ModelConfig)}
-    settings = {name.removeprefix("model."): value for name, value in state["config"].items()}
-    sizes: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items() if name in known
-    }
-    network = CrossPoint(ModelConfig(**sizes))
+    network = CrossPoint(model_config(state["config"], arguments.checkpoint))
     network.load_state_dict(state["model"])
     halves = {
         "cloud": (network.cloud_encoder, network.cloud_head),

@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from crosspoint.config import Config, flatten
+from crosspoint.config import Config
 from crosspoint.data.sample import Batch
 from crosspoint.engine.checkpoint import load_checkpoint, require_same_run, save_checkpoint
 from crosspoint.engine.distributed import World
@@ -26,6 +26,7 @@ from crosspoint.engine.sampler import ResumableBatchSampler
 from crosspoint.engine.sources import CloudDataset, pretraining_dataset
 from crosspoint.engine.state import TrainingState, initial_state
 from crosspoint.engine.step import TrainingStep
+from crosspoint.flat_config import flatten
 from crosspoint.models.crosspoint import CrossPoint, Projections
 
 CHECKPOINT_NAME = "checkpoint.pt"

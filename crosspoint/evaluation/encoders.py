@@ -19,6 +19,7 @@ from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.randomness import seed_everything
 from crosspoint.engine.run import BEST_NAME, CHECKPOINT_NAME
 from crosspoint.evaluation.config import Evaluation
+from crosspoint.flat_config import model_config
 from crosspoint.models.classifier import Classifier
 from crosspoint.models.crosspoint import CrossPoint
 from crosspoint.models.dgcnn import DGCNN
@@ -90,25 +91,6 @@ def contenders(task: Evaluation, *, both: bool = False) -> list[Contender]:
     model = model_config(first, task.checkpoint)
     random = _random(model, int(first["seed"]), cast(UpAxis, first["data.up_axis"]), first)
     return [random, *(_loaded(key, state, model) for key, state in states.items())]
-
-
-def model_config(flat: Mapping[str, Any], source: Path) -> ModelConfig:
-    """The model settings within the flattened settings of a run.
-
-    Settings that did not exist when the run was made have their defaults.
-
-    Raises:
-        ValueError: If there is a setting that this version does not know.
-    """
-    given: dict[str, Any] = {
-        name.removeprefix("model."): value for name, value in flat.items() if name.startswith("model.")
-    }
-    known = {entry.name for entry in dataclasses.fields(ModelConfig)}
-    unknown = sorted(given.keys() - known)
-    if unknown:
-        raise ValueError(f"{source} must have model settings of this version, got unknown {', '.join(unknown)}")
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return ModelConfig(**values)
 
 
 def _random(model: ModelConfig, seed: int, up_axis: UpAxis, pretraining: Mapping[str, Any]) -> Contender:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import Dataset, Subset
 
-from crosspoint.config import Config, flatten
+from crosspoint.config import Config
 from crosspoint.data.sample import Sample
 from crosspoint.engine.distributed import World, join_world
 from crosspoint.engine.log import LOG_NAME, read_log
@@ -23,6 +23,7 @@ from crosspoint.engine.state import initial_model
 from crosspoint.evaluation.features import Features, extract_features
 from crosspoint.evaluation.plots import draw_run
 from crosspoint.evaluation.svm import MOST_FOR_CHOICE, ProbeResult, choose_c, linear_probe
+from crosspoint.flat_config import flatten
 from crosspoint.models.crosspoint import CrossPoint
 
 FIGURE_NAME = "figure.png"

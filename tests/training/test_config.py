@@ -14,9 +14,8 @@ from crosspoint.config import (
     OptimisationConfig,
     OutputConfig,
     ProbeConfig,
-    differences,
-    flatten,
 )
+from crosspoint.flat_config import differences, flatten
 from crosspoint.train import parse
 
 SECTIONS = (Config, DataConfig, ModelConfig, OptimisationConfig, OutputConfig, ProbeConfig)
