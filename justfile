@@ -9,7 +9,7 @@ rebuild:
     python setup.py build_ext --inplace
 
 test *arguments:
-    pytest {{arguments}}
+    pytest -n auto {{arguments}}
 
 # The operator tests on the GPU.
 test-gpu:

@@ -19,6 +19,12 @@ if torch.cuda.is_available() and build_info()["cuda"]:
     DEVICES.append("cuda")
 DEVICES.append("emulated")
 
+# Processes of `pytest -n` share the cores; with all of them each they would mostly wait for one another.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    THREADS = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))  # of the processes that tests start
+    torch.set_num_threads(THREADS)
+
 
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> Iterator[str]:

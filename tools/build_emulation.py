@@ -10,6 +10,7 @@ Objects and libraries are named by what went into them, so nothing is built that
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -123,6 +124,13 @@ def build(folder: Path, architecture: int, check: str, given: list[Path]) -> Pat
         subprocess.CalledProcessError: the compiler found something wrong; `stderr` says what.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests in several processes build once; the others wait
+        return build_locked(folder, architecture, check, given)
+
+
+def build_locked(folder: Path, architecture: int, check: str, given: list[Path]) -> Path:
+    """As `build`, in a folder that no other process builds in."""
     sources = sources_of(given, check)
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
         running = [pool.submit(object_of, s, folder, command_for(s, architecture, check)) for s in sources]
