@@ -49,7 +49,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked `too_large_to_emulate` on the emulated device."""
+    """Leave out what is marked `too_large_to_emulate` on the emulated device; begin with what takes long."""
 
     def is_too_large(item: pytest.Item) -> bool:
         callspec = getattr(item, "callspec", None)
@@ -59,6 +59,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if is_too_large(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if not is_too_large(item)]
+    # The longest tests first, so that no process of `pytest -n` is left with them at the end.
+    items.sort(key=lambda item: "training/engine" not in item.nodeid)
 
 
 def pytest_report_header() -> str:
