@@ -23,7 +23,6 @@ class FlatCloud {
  public:
   FlatCloud(const T* points, int64_t count, int64_t dims, const std::vector<int32_t>& rows)
       : kernels_(*isa_kernels<T>().sampling),
-        points_(points),
         dims_(dims),
         blocks_((count + kBlock - 1) / kBlock),
         packed_(blocks_ * kBlock * dims),
@@ -49,7 +48,6 @@ class FlatCloud {
 
  private:
   const SamplingKernels<T>& kernels_;
-  const T* points_;
   int64_t dims_, blocks_;
   std::vector<T> packed_, smallest_;
 };
