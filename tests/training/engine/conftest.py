@@ -1,13 +1,9 @@
 """Running the training command in processes of its own, in a configuration that takes seconds."""
 
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from processes import Finished, run
 
 DYING_RUN = Path(__file__).with_name("dying_run.py")
 
@@ -22,38 +18,19 @@ TINY = """
 
 
 class TrainingCommand:
-    """Starts ``python -m crosspoint.train`` with the tiny configuration."""
+    """Runs ``python -m crosspoint.train`` with the tiny configuration."""
 
     dying_run = DYING_RUN
 
     def arguments(self, directory: Path, *options: str) -> list[str]:
         return [*TINY, "--output.directory", str(directory), *options]
 
-    def start(self, command: Sequence[str]) -> "subprocess.Popen[str]":
-        # One thread, so that results do not depend on how many cores the machine has.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-        return subprocess.Popen(
-            [sys.executable, *command],
-            cwd=tempfile.gettempdir(),  # not the repository, whose sources could hide the installed package
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def train(self, directory: Path, *options: str) -> Finished:
+        return run(["-m", "crosspoint.train", *self.arguments(directory, *options)])
 
-    def run(self, command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-        process = self.start(command)
-        output, errors = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
-
-    def train(self, directory: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-        return self.run(["-m", "crosspoint.train", *self.arguments(directory, *options)])
-
-    def train_and_strike(
-        self, moment: str, count: int, number: int, directory: Path, *options: str
-    ) -> "subprocess.CompletedProcess[str]":
+    def train_and_strike(self, moment: str, count: int, number: int, directory: Path, *options: str) -> Finished:
         """A run to which ``number`` is sent at an exact moment (see dying_run.py)."""
-        return self.run([str(DYING_RUN), moment, str(count), str(int(number)), *self.arguments(directory, *options)])
+        return run([str(DYING_RUN), moment, str(count), str(int(number)), *self.arguments(directory, *options)])
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,15 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from processes import run_together
 from torch import multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,7 +21,6 @@ from crosspoint.engine.run import CHECKPOINT_NAME
 from crosspoint.losses import crosspoint_loss
 
 SIZE = 2
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(SIZE)]
 
 
 def inputs() -> torch.Tensor:
@@ -59,7 +61,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    multiprocessing.spawn(work, (port, str(folder)), nprocs=SIZE)
+    multiprocessing.start_processes(work, (port, str(folder)), nprocs=SIZE, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt") for rank in range(SIZE)]
 
 
@@ -99,7 +101,11 @@ def test_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_processes_train_stop_and_resume_together(training: Any, tmp_path: Path) -> None:
     """The second process alone gets SIGTERM; both stop after the same step and resume to the weights of a whole run."""
     no_probe = ("--probe.dataset", "none")
-    finished = training.run([*TORCHRUN, "-m", "crosspoint.train", *training.arguments(tmp_path / "whole", *no_probe)])
+    arguments = training.arguments(tmp_path / "whole", *no_probe)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(SIZE), "-m", "crosspoint.train"]
+    finished = subprocess.run(
+        [sys.executable, *torchrun, *arguments], capture_output=True, text=True, cwd=tempfile.gettempdir()
+    )
     assert finished.returncode == 0, finished.stderr
     whole = load_checkpoint(tmp_path / "whole" / CHECKPOINT_NAME)
     assert whole["processes"] == 2
@@ -107,10 +113,10 @@ def test_two_processes_train_stop_and_resume_together(training: Any, tmp_path: P
 
     directory = tmp_path / "stopped"
     dying = [str(training.dying_run), "step", "4", str(int(signal.SIGTERM))]
-    stopped = training.run([*TORCHRUN, *dying, *training.arguments(directory, *no_probe)])
-    assert stopped.returncode != 0
+    stopped = run_together([*dying, *training.arguments(directory, *no_probe)], SIZE)
+    assert [process.returncode for process in stopped] == [143, 143]
     assert f"stopped by SIGTERM after step 4 of {whole['step']}; continue with: torchrun --nproc-per-node 2" in (
-        stopped.stdout
+        stopped[0].stdout
     )
     assert load_checkpoint(directory / CHECKPOINT_NAME)["step"] == 4
 
@@ -119,7 +125,7 @@ def test_two_processes_train_stop_and_resume_together(training: Any, tmp_path: P
     assert alone.stderr.endswith("checkpoint.pt must be resumed by as many processes as wrote it (2), got 1\n")
 
     options = training.arguments(directory, *no_probe, "--resume")
-    resumed = training.run([*TORCHRUN, "-m", "crosspoint.train", *options])
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = run_together(["-m", "crosspoint.train", *options], SIZE)
+    assert [process.returncode for process in resumed] == [0, 0], resumed
     ours = load_checkpoint(directory / CHECKPOINT_NAME)["model"]
     assert all(torch.equal(value, whole["model"][name]) for name, value in ours.items())

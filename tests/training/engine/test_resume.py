@@ -2,11 +2,13 @@
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from processes import Program
 
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.log import LOG_NAME, read_log
@@ -79,20 +81,21 @@ def test_a_real_ctrl_c_from_outside(training: Any, tmp_path: Path) -> None:
     """The signal arrives whenever it arrives; the run is so long that it cannot end by itself."""
     directory = tmp_path / "run"
     arguments = training.arguments(directory, "--optimisation.epochs", "100000")
-    process = training.start(["-m", "crosspoint.train", *arguments])
+    program = Program(["-m", "crosspoint.train", *arguments])
     try:
         while len(losses(directory)) < 3:
-            assert process.poll() is None, process.communicate()
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=120)
+            assert program.poll() is None, program.finish()
+            time.sleep(0.05)  # leaves the core to the program
+        program.send_signal(signal.SIGINT)
+        finished = program.finish()
     finally:
-        process.kill()
-    assert process.returncode == 130
-    assert errors == ""
+        program.kill()
+    assert finished.returncode == 130
+    assert finished.stderr == ""
     step = load_checkpoint(directory / CHECKPOINT_NAME)["step"]
     assert step >= 3
     assert losses(directory)[-1][0] == step
-    assert output.splitlines()[-1].startswith(f"stopped by SIGINT after step {step} of ")
+    assert finished.stdout.splitlines()[-1].startswith(f"stopped by SIGINT after step {step} of ")
 
 
 def test_data_loading_processes_do_not_change_the_weights(training: Any, undisturbed: Path, tmp_path: Path) -> None:
