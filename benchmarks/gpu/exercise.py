@@ -50,6 +50,27 @@ def search(device: str, name: str, dtype: torch.dtype) -> None:
     distances.sum().backward()
 
 
+def gather(device: str, name: str, dtype: torch.dtype) -> None:
+    """Neighbours within a radius, both orders, and what is computed from neighbours, with gradients."""
+    points = cloud(name, dtype)
+    for nearest in (False, True):
+        for k in (8, 40):
+            what = f"{'nearest' if nearest else 'first'} {k} within a radius of {name}"
+            call: Callable[..., Tensor] = lambda p, k=k, n=nearest: pointkernels.ball_query(p, 0.5, k, nearest=n)  # noqa: E731
+            same(device, what, call, points)
+    leaf = points.to(device).requires_grad_()
+    neighbors = pointkernels.knn(points, 4).to(device)
+    features = torch.randn(*points.shape[:2], 5, dtype=dtype, device=device, requires_grad=True)
+    weights = torch.rand(neighbors.shape, dtype=dtype, device=device, requires_grad=True)
+    results = (
+        pointkernels.gather_neighbors(features, neighbors),
+        pointkernels.gather_weighted(features, neighbors, weights),
+        pointkernels.interpolate(features, leaf, leaf.detach() + 0.1),
+        pointkernels.chamfer_distance(leaf, leaf.detach() + 0.1),
+    )
+    torch.stack([result.sum() for result in results]).sum().backward()
+
+
 def sample(device: str, name: str, dtype: torch.dtype) -> None:
     """Farthest points: all of each cloud, and of ragged ones."""
     points = cloud(name, dtype)
@@ -80,6 +101,7 @@ def exercise(device: str) -> None:
     for dtype in (torch.float32, torch.float64):
         for name in CLOUDS if dtype == torch.float32 else CLOUDS[:2]:
             search(device, name, dtype)
+            gather(device, name, dtype)
             sample(device, name, dtype)
         for k, training in ((5, True), (5, False), (260, True)):
             convolve(device, k, training, dtype)
