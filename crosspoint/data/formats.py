@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from crosspoint.data.pcd import read_pcd
@@ -106,6 +105,8 @@ def _npz(file: Path) -> Content:
 
 
 def _mesh(file: Path) -> Content:
+    import trimesh  # not before: it brings much of scipy, which a run on other files should not wait for
+
     loaded = trimesh.load(file, file_type=file.suffix[1:].lower(), process=False)
     vertices = np.asarray(getattr(loaded, "vertices", ()), dtype=np.float32).reshape(-1, 3)
     declared = _declared_vertices(file) if file.suffix.lower() == ".ply" else len(vertices)
