@@ -15,6 +15,7 @@ from pointkernels._library import build_info, set_isa
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVICES = [f"cpu-{isa}" for isa in build_info()["isas_usable"]]
+OTHER_ISAS = DEVICES[:-1]
 if torch.cuda.is_available() and build_info()["cuda"]:
     DEVICES.append("cuda")
 DEVICES.append("emulated")
@@ -30,7 +31,8 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every device there is, on the CPU every instruction set that this machine has, and the CUDA kernels emulated.
 
-    What takes the emulation too long is marked `too_large_to_emulate`; each other test has its own schedule there.
+    What takes the emulation too long is marked `too_large_to_emulate`; each other test has its own schedule there. What
+    asks torch rather than the loops is marked `one_instruction_set`, which is the best one.
     """
     if request.param == "emulated":
         reason = emulated.missing()
@@ -49,16 +51,18 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked `too_large_to_emulate` on the emulated device; begin with what takes long."""
+    """Leave out the devices that a test's markers exclude; begin with what takes long."""
 
-    def is_too_large(item: pytest.Item) -> bool:
+    def is_excluded(item: pytest.Item) -> bool:
         callspec = getattr(item, "callspec", None)
         on = None if callspec is None else callspec.params.get("device")
-        return on == "emulated" and item.get_closest_marker("too_large_to_emulate") is not None
+        too_large = on == "emulated" and item.get_closest_marker("too_large_to_emulate") is not None
+        repeated = on in OTHER_ISAS and item.get_closest_marker("one_instruction_set") is not None
+        return too_large or repeated
 
-    left_out = [item for item in items if is_too_large(item)]
+    left_out = [item for item in items if is_excluded(item)]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not is_too_large(item)]
+    items[:] = [item for item in items if not is_excluded(item)]
     # The longest tests first, so that no process of `pytest -n` is left with them at the end.
     items.sort(key=lambda item: "training/engine" not in item.nodeid)
 

@@ -144,6 +144,7 @@ def test_gradients(nearest: bool, device: str) -> None:
     assert torch.autograd.gradcheck(distances, (points, query))
 
 
+@pytest.mark.one_instruction_set
 def test_opcheck(device: str) -> None:
     points = torch.randn(20, 3, device=device, requires_grad=True)
     query = torch.randn(8, 3, device=device, requires_grad=True)

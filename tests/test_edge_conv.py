@@ -231,6 +231,7 @@ def test_second_derivative_is_refused(device: str) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
+@pytest.mark.one_instruction_set
 def test_opcheck(training: bool, device: str) -> None:
     neighbors = torch.randint(-1, 6, (12, 5), generator=torch.Generator().manual_seed(0)).to(device)
     nodes = torch.randn(12, 14, device=device, requires_grad=True)
@@ -243,6 +244,7 @@ def test_opcheck(training: bool, device: str) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
+@pytest.mark.one_instruction_set
 def test_compiles_whole(training: bool, device: str) -> None:
     features = torch.randn(2, 30, 3, device=device)
     results = []

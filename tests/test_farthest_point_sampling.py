@@ -216,6 +216,7 @@ def test_shapes_past_two_to_the_31st() -> None:
 # --- dispatch and compilation -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_instruction_set
 def test_opcheck(device: str) -> None:
     points, start = torch.randn(20, 3, device=device), torch.tensor([3, 0], device=device)
     extents = torch.tensor([[0, 12], [12, 5]], device=device)
@@ -223,6 +224,7 @@ def test_opcheck(device: str) -> None:
     torch.library.opcheck(torch.ops.pointkernels.farthest_point_sampling.default, (points, None, start, 2, 8))
 
 
+@pytest.mark.one_instruction_set
 def test_compiles_whole(device: str) -> None:
     def sample(points: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
         return pointkernels.farthest_point_sampling(points * 2, 6, start=start, lengths=lengths)

@@ -141,6 +141,7 @@ def test_second_derivative_is_refused(device: str) -> None:
         grad.sum().backward()
 
 
+@pytest.mark.one_instruction_set
 def test_opcheck(device: str) -> None:
     features, neighbors = graph(device)
     rows, lists = features.reshape(18, 5).requires_grad_(), neighbors.reshape(12, 4)

@@ -185,6 +185,7 @@ def test_second_derivative_is_refused(device: str) -> None:
 
 
 @pytest.mark.parametrize("with_query", [False, True])
+@pytest.mark.one_instruction_set
 def test_opcheck(with_query: bool, device: str) -> None:
     points = torch.randn(20, 3, device=device, requires_grad=True)
     query = torch.randn(8, 3, device=device, requires_grad=True) if with_query else None
@@ -232,6 +233,7 @@ def test_gradient_of_packed_clouds(device: str) -> None:
     assert torch.autograd.gradcheck(distances, (points, query))
 
 
+@pytest.mark.one_instruction_set
 def test_compiles_whole(device: str) -> None:
     def nearest(points: Tensor, query: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return pointkernels.knn(points * 2, 4, query=query, lengths=lengths, return_distance=True)
