@@ -67,7 +67,7 @@ class DataConfig:
     """Which variant of scanobjectnn: with background, objects alone, or the hardest."""
     up_axis: Axis = "y"
     """Vertical axis of the dataset's clouds; augmentations turn objects about it and views show it upright."""
-    per_class: int = 150
+    per_class: int = 120
     """Objects per class to generate (shapes only)."""
     num_points: int = 256
     """Points per cloud."""
@@ -101,7 +101,7 @@ class ModelConfig:
     """Neighbours of a point (itself included) in the graph of each EdgeConv layer (dgcnn and dgcnn_seg)."""
     widths: tuple[int, ...] = (64, 64, 128, 256)
     """Output channels of the EdgeConv layers (dgcnn only)."""
-    embedding: int = 512
+    embedding: int = 256
     """Channels per point before pooling, and of a cloud's feature; dgcnn's has twice as many (maximum and mean)."""
     t_net: bool = False
     """Whether pointnet has its T-Nets, which turn points and features by matrices predicted from the cloud."""
