@@ -87,4 +87,31 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
       " Tensor bn_weight, Tensor bn_bias, Tensor mean, Tensor var, Tensor count, Tensor extremum, Tensor slot,"
       " Tensor? gathered, float eps, float negative_slope)"
       " -> (Tensor grad_nodes, Tensor grad_bn_weight, Tensor grad_bn_bias)");
+
+  // EdgeConv with two layers on each edge. With nodes = [u | v], edge (i, s) towards row j has the pre-activation u_j +
+  // v_i; then BatchNorm (statistics over all edges, or the given ones) and LeakyReLU, less `center`; then the matrix
+  // `weight`, BatchNorm and LeakyReLU alike, and the maximum over the edges of each row. `center` is a constant that
+  // BatchNorm cancels; what the activations scatter about makes the best one.
+  //   nodes (R, 2 H), neighbors (R, K) with -1 ignored, bn_weight, bn_bias, mean, var, center (H), weight (O, H),
+  //   bn_weight2, bn_bias2, mean2, var2 (O)
+  //   -> output (R, O), mean (H), var (H, biased), mean2 (O), var2 (O, biased), count () edges as float64,
+  //      deviation (R, O) of the winning second pre-activation from mean2, slot (R, O) int32: the winner's place in the
+  //      list; -1 in a row without neighbours, whose output is 0
+  library.def(
+      "edge_conv_two_layer(Tensor nodes, Tensor neighbors, int cloud_size, Tensor bn_weight, Tensor bn_bias,"
+      " Tensor? mean, Tensor? var, float eps, float negative_slope, Tensor weight, Tensor center, Tensor bn_weight2,"
+      " Tensor bn_bias2, Tensor? mean2, Tensor? var2, float eps2, float negative_slope2)"
+      " -> (Tensor output, Tensor mean, Tensor var, Tensor mean2, Tensor var2, Tensor count, Tensor deviation,"
+      " Tensor slot)");
+
+  // Gradient of edge_conv_two_layer's output. `constant` and `constant2`: whether the statistics of a layer were given.
+  //   -> grad_nodes (R, 2 H), grad_bn_weight (H), grad_bn_bias (H), grad_weight (O, H), grad_bn_weight2 (O),
+  //      grad_bn_bias2 (O)
+  library.def(
+      "_edge_conv_two_layer_backward(Tensor grad, Tensor nodes, Tensor neighbors, int cloud_size, Tensor offsets,"
+      " Tensor edges, Tensor bn_weight, Tensor bn_bias, Tensor mean, Tensor var, float eps, float negative_slope,"
+      " Tensor weight, Tensor center, Tensor bn_weight2, Tensor bn_bias2, Tensor mean2, Tensor var2, float eps2,"
+      " float negative_slope2, Tensor count, Tensor deviation, Tensor slot, bool constant, bool constant2)"
+      " -> (Tensor grad_nodes, Tensor grad_bn_weight, Tensor grad_bn_bias, Tensor grad_weight, Tensor grad_bn_weight2,"
+      " Tensor grad_bn_bias2)");
 }

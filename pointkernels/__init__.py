@@ -8,8 +8,10 @@ from pointkernels._library import build_info as build_info
 from pointkernels.ops.ball_query import ball_query as ball_query
 from pointkernels.ops.chamfer import chamfer_distance as chamfer_distance
 from pointkernels.ops.edge_conv import edge_conv as edge_conv
+from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer as edge_conv_two_layer
 from pointkernels.ops.farthest_point_sampling import farthest_point_sampling as farthest_point_sampling
 from pointkernels.ops.gather import gather_neighbors as gather_neighbors
 from pointkernels.ops.gather import gather_weighted as gather_weighted
 from pointkernels.ops.interpolation import interpolate as interpolate
 from pointkernels.ops.knn import knn as knn
+from pointkernels.reference import EdgeLayer as EdgeLayer

@@ -7,6 +7,8 @@ B clouds, N points, M queries or samples, K neighbours, C channels, D coordinate
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -288,4 +290,71 @@ def edge_conv(
     activated = F.leaky_relu(normalised, negative_slope)
     table = activated.new_full((batch, count, neighbors.shape[2], weight.shape[0]), -torch.inf)
     table = table.index_put(is_edge.nonzero(as_tuple=True), activated)
+    return torch.where(is_edge.any(2, keepdim=True), table.max(dim=2).values, 0.0)
+
+
+class EdgeLayer(NamedTuple):
+    """A layer on the edges of a graph: linear map, BatchNorm over all edges, LeakyReLU.
+
+    A layer without BatchNorm is one with constant statistics: `training=False, eps=0.0`, means 0 and variances 1; its
+    bias is `bn_bias`, and `bn_weight` is 1. With `negative_slope=1.0` there is no LeakyReLU.
+
+    Attributes:
+        weight: (C', C).
+        bn_weight: (C',) weight of BatchNorm.
+        bn_bias: (C',) bias of BatchNorm.
+        running_mean: (C',), or None to keep no running statistics. Updated in place when training.
+        running_var: (C',), or None. Updated in place when training.
+        training: normalise by the statistics of this batch rather than the running ones.
+        momentum: weight of this batch in the running statistics.
+        eps: added to the variance.
+        negative_slope: slope of LeakyReLU below zero, at least 0.
+    """
+
+    weight: Tensor
+    bn_weight: Tensor
+    bn_bias: Tensor
+    running_mean: Tensor | None = None
+    running_var: Tensor | None = None
+    training: bool = True
+    momentum: float = 0.1
+    eps: float = 1e-5
+    negative_slope: float = 0.2
+
+
+def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, second: EdgeLayer) -> Tensor:
+    """EdgeConv with two layers, every edge written out: see `pointkernels.edge_conv_two_layer`.
+
+    Edge feature [x_j - x_i, x_i], both layers, maximum over the edges of each point. A neighbour of -1 is no edge; a
+    point without edges gets zeros.
+
+    Args:
+        features: (B, N, C).
+        neighbors: (B, N, K) int64, -1 for none.
+        first: weight (H, 2 C).
+        second: weight (C', H).
+
+    Returns:
+        (B, N, C').
+    """
+    batch, count, _ = features.shape
+    cloud = torch.arange(batch, device=features.device)[:, None, None]
+    is_edge = neighbors >= 0
+    x_j = features[cloud, neighbors.clamp(min=0)]
+    x_i = features[:, :, None].expand_as(x_j)
+    edges = torch.cat([x_j - x_i, x_i], dim=-1)[is_edge]
+    for layer in (first, second):
+        normalised = F.batch_norm(
+            F.linear(edges, layer.weight),
+            layer.running_mean,
+            layer.running_var,
+            layer.bn_weight,
+            layer.bn_bias,
+            layer.training,
+            layer.momentum,
+            layer.eps,
+        )
+        edges = F.leaky_relu(normalised, layer.negative_slope)
+    table = edges.new_full((batch, count, neighbors.shape[2], second.weight.shape[0]), -torch.inf)
+    table = table.index_put(is_edge.nonzero(as_tuple=True), edges)
     return torch.where(is_edge.any(2, keepdim=True), table.max(dim=2).values, 0.0)

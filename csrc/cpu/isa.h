@@ -25,6 +25,8 @@ template <typename T>
 struct EdgeConvScatter;
 template <typename T>
 struct SamplingKernels;  // farthest_point_sampling.h
+template <typename T>
+struct TwoLayerKernels;  // edge_conv_two_layer.h
 
 template <typename T>
 struct IsaKernels {
@@ -81,6 +83,7 @@ struct IsaKernels {
                           int64_t excluded, int64_t limit, T* distances, int64_t* indices);
 
   const SamplingKernels<T>* sampling;
+  const TwoLayerKernels<T>* two_layer;
 
   // EdgeConv over the edges out of rows [begin, end): extrema, winners and, when wanted, sums. Adds the sum and the sum
   // of squares of all pre-activations to moments (2 x channels).

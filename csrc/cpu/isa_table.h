@@ -3,6 +3,7 @@
 
 #include "ball_query_rows.h"
 #include "edge_conv_rows.h"
+#include "edge_conv_two_layer_rows.h"
 #include "farthest_point_sampling_tree_rows.h"
 #include "isa.h"
 #include "knn_rows.h"
@@ -26,6 +27,7 @@ constexpr pointkernels::IsaKernels<T> isa_table() {
           partition<T>,
           first_within<T>,
           &kSamplingKernels<T>,
+          &kTwoLayerKernels<T>,
           edge_conv_gather<T>,
           edge_conv_scatter<T>};
 }

@@ -1,0 +1,383 @@
+// EdgeConv with two layers, backward on the CPU, in one sweep over tiles of edges.
+//
+// With t the gradient of a winner before the second LeakyReLU, M edges, scale2 = bn_weight2 / std2 and the second
+// pre-activation h2 = W a, BatchNorm's gradient of an edge is
+//   scale2 (t - sum(t) / M - (h2 - mean2) / std2 * sum(t xh2) / M),    t = 0 but for winners, xh2 = (h2 - mean2) /
+//   std2.
+// So the gradient of a = W^T of it is affine in a: dense_start + dense a, and W^T scale2 t where the edge won; h2 is
+// not needed again. Likewise the gradient of W over all edges needs sum(a), sum(a a^T) and the activations of the
+// winners. The dense part of the first BatchNorm collapses to sums over rows and their neighbours, as with one layer:
+// with p the gradient before the first LeakyReLU,
+//   grad u_j = scale (sum of p over edges at j - d_j sum(p) / M - sum(p xh) / (M std) * (sum of h - mean over them)).
+#include <cstring>
+
+#include "edge_conv_two_layer_work.h"
+
+namespace pointkernels {
+
+namespace {
+
+struct Inputs {
+  const Tensor &grad, &nodes, &neighbors, &offsets, &edges, &bn_weight, &bn_bias, &mean, &var, &weight, &center,
+      &bn_weight2, &bn_bias2, &mean2, &var2, &deviation, &slot;
+  double eps, negative_slope, eps2, negative_slope2, count;
+  bool dense, dense2;  // whether the gradient goes through the statistics of a layer
+};
+
+struct Results {
+  Tensor grad_nodes, grad_bn_weight, grad_bn_bias, grad_weight, grad_bn_weight2, grad_bn_bias2;
+};
+
+// The second BatchNorm and LeakyReLU, on the winners alone.
+template <typename T>
+struct Winners {
+  std::vector<T> grad;               // (rows, outputs): of the winning second pre-activation, without the dense part
+  std::vector<double> bias, weight;  // (outputs): gradients of BatchNorm
+  std::vector<T> scale, inverse_std;
+
+  Winners(const TwoLayerShape& shape, const Inputs& in)
+      : grad(shape.rows * shape.outputs),
+        bias(shape.outputs, 0.0),
+        weight(shape.outputs, 0.0),
+        scale(shape.outputs),
+        inverse_std(shape.outputs) {
+    const T *bn_weight = in.bn_weight2.const_data_ptr<T>(), *bn_bias = in.bn_bias2.const_data_ptr<T>();
+    const T *var = in.var2.const_data_ptr<T>(), *upstream = in.grad.const_data_ptr<T>();
+    const T* deviation = in.deviation.const_data_ptr<T>();
+    const int32_t* slot = in.slot.const_data_ptr<int32_t>();
+    const int64_t* neighbors = in.neighbors.const_data_ptr<int64_t>();
+    for (int64_t o = 0; o < shape.outputs; ++o) {
+      inverse_std[o] = 1 / std::sqrt(var[o] + static_cast<T>(in.eps2));
+      scale[o] = bn_weight[o] * inverse_std[o];
+    }
+    const int64_t outputs = shape.outputs, units = shape.units(), unit_rows = shape.unit_rows();
+    const T slope = static_cast<T>(in.negative_slope2);
+    std::vector<double> sums(units * 2 * outputs, 0.0);
+    std::atomic<bool> in_range{true};
+    parallel_for(units, [&](int64_t first, int64_t last) {
+      for (int64_t unit = first; unit < last; ++unit) {
+        double *bias_sum = sums.data() + unit * 2 * outputs, *weight_sum = bias_sum + outputs;
+        for (int64_t i = unit * unit_rows; i < std::min((unit + 1) * unit_rows, shape.rows); ++i) {
+          const int64_t* list = neighbors + i * shape.k;
+          const bool has_edge = std::any_of(list, list + shape.k, [](int64_t j) { return j >= 0; });
+          for (int64_t o = 0; o < outputs; ++o) {
+            const int64_t at = i * outputs + o;
+            const int32_t place = slot[at];
+            if (has_edge ? place < 0 || place >= shape.k || list[place] < 0 : place != -1) {
+              in_range.store(false, std::memory_order_relaxed);
+            }
+            const T z = scale[o] * deviation[at] + bn_bias[o];
+            const T t = has_edge ? upstream[at] * (z > 0 ? T{1} : slope) : T{0};
+            grad[at] = scale[o] * t;
+            bias_sum[o] += t;
+            weight_sum[o] += t * (inverse_std[o] * deviation[at]);
+          }
+        }
+      }
+    });
+    STD_TORCH_CHECK(in_range.load(), "slot must be what edge_conv_two_layer returned");
+    for (int64_t unit = 0; unit < units; ++unit) {
+      for (int64_t o = 0; o < outputs; ++o) {
+        bias[o] += sums[unit * 2 * outputs + o];
+        weight[o] += sums[(unit * 2 + 1) * outputs + o];
+      }
+    }
+  }
+};
+
+// Sums over edges that units of parallel work take for themselves, in double.
+struct UnitSums {
+  std::vector<double> grad, deviation, weight, gram, activation;
+
+  UnitSums(const TwoLayerShape& shape, bool dense2) {
+    const int64_t hidden = shape.padded_hidden();
+    grad.assign(hidden, 0.0);
+    deviation.assign(hidden, 0.0);
+    weight.assign(shape.outputs * hidden, 0.0);
+    gram.assign(dense2 ? hidden * hidden : 0, 0.0);
+    activation.assign(dense2 ? hidden : 0, 0.0);
+  }
+
+  void add(const UnitSums& other) {
+    const auto sum = [](std::vector<double>& to, const std::vector<double>& from) {
+      for (size_t n = 0; n < to.size(); ++n) to[n] += from[n];
+    };
+    sum(grad, other.grad);
+    sum(deviation, other.deviation);
+    sum(weight, other.weight);
+    sum(gram, other.gram);
+    sum(activation, other.activation);
+  }
+};
+
+// Those of them that the loops take in T, and that are moved to doubles after each unit.
+template <typename T>
+class UnitSpace {
+ public:
+  UnitSpace(const TwoLayerShape& shape, bool dense2)
+      : weight_size_(shape.outputs * shape.padded_hidden()),
+        gram_size_(dense2 ? shape.padded_hidden() * shape.padded_hidden() : 0),
+        activation_size_(dense2 ? shape.padded_hidden() : 0),
+        numbers_(weight_size_ + gram_size_ + activation_size_) {}
+
+  void start(UnitSums& to, TwoLayerSums<T>& sums) {
+    std::fill(numbers_.begin(), numbers_.end(), T{0});
+    sums.grad_sum = to.grad.data();
+    sums.grad_deviation = to.deviation.data();
+    sums.grad_weight = numbers_.data();
+    sums.gram = numbers_.data() + weight_size_;
+    sums.activation_sum = sums.gram + gram_size_;
+  }
+
+  void finish(UnitSums& to) const {
+    const T* from = numbers_.data();
+    for (int64_t n = 0; n < weight_size_; ++n) to.weight[n] += *from++;
+    for (int64_t n = 0; n < gram_size_; ++n) to.gram[n] += *from++;
+    for (int64_t n = 0; n < activation_size_; ++n) to.activation[n] += *from++;
+  }
+
+ private:
+  int64_t weight_size_, gram_size_, activation_size_;
+  std::vector<T> numbers_;
+};
+
+// The dense part of the second layer: what an edge's activation a gets is start + matrix a.
+template <typename T>
+struct DensePart {
+  std::vector<T> matrix, start;
+  std::vector<double> factor;  // (outputs): of -(h2 - mean2)
+
+  DensePart(const TwoLayerShape& shape, const Inputs& in, const Winners<T>& winners) {
+    if (!in.dense2) return;
+    const int64_t hidden = shape.padded_hidden();
+    const T *weight = in.weight.const_data_ptr<T>(), *mean = in.mean2.const_data_ptr<T>();
+    std::vector<double> products(shape.hidden * shape.hidden, 0.0), starts(shape.hidden, 0.0);
+    factor.resize(shape.outputs);
+    for (int64_t o = 0; o < shape.outputs; ++o) {
+      factor[o] = winners.scale[o] * winners.inverse_std[o] * winners.weight[o] / in.count;
+      const double offset = factor[o] * mean[o] - winners.scale[o] * winners.bias[o] / in.count;
+      const T* row = weight + o * shape.hidden;
+      for (int64_t c = 0; c < shape.hidden; ++c) {
+        const double scaled = -factor[o] * row[c];
+        starts[c] += offset * row[c];
+        for (int64_t d = 0; d < shape.hidden; ++d) products[c * shape.hidden + d] += scaled * row[d];
+      }
+    }
+    matrix.assign(panels_size(hidden, hidden), T{0});
+    start.assign(hidden, T{0});
+    for (int64_t c = 0; c < shape.hidden; ++c) {
+      start[c] = static_cast<T>(starts[c]);
+      for (int64_t d = 0; d < shape.hidden; ++d) {
+        matrix[panel_place(c, d, hidden)] = static_cast<T>(products[c * shape.hidden + d]);
+      }
+    }
+  }
+};
+
+template <typename T>
+void write_weight_gradient(const TwoLayerShape& shape, const Inputs& in, const Winners<T>& winners,
+                           const DensePart<T>& dense, const UnitSums& sums, T* grad_weight) {
+  const int64_t hidden = shape.hidden, padded = shape.padded_hidden();
+  const T* weight = in.weight.const_data_ptr<T>();
+  // The covariance of the activations, times M.
+  std::vector<double> covariance(in.dense2 ? hidden * hidden : 0), row(hidden);
+  for (int64_t c = 0; c < hidden && in.dense2; ++c) {
+    for (int64_t d = 0; d < hidden; ++d) {
+      covariance[c * hidden + d] =
+          sums.gram[std::min(c, d) * padded + std::max(c, d)] - sums.activation[c] * sums.activation[d] / in.count;
+    }
+  }
+  for (int64_t o = 0; o < shape.outputs; ++o) {
+    for (int64_t c = 0; c < hidden; ++c) row[c] = sums.weight[o * padded + c];
+    if (in.dense2) {
+      const double bias = winners.scale[o] * winners.bias[o] / in.count;
+      for (int64_t c = 0; c < hidden; ++c) row[c] -= bias * sums.activation[c];
+      for (int64_t d = 0; d < hidden; ++d) {
+        const double scaled = dense.factor[o] * weight[o * hidden + d];
+        for (int64_t c = 0; c < hidden; ++c) row[c] -= scaled * covariance[d * hidden + c];
+      }
+    }
+    for (int64_t c = 0; c < hidden; ++c) grad_weight[o * hidden + c] = static_cast<T>(row[c]);
+  }
+}
+
+template <typename T>
+void edge_conv_two_layer_backward_of(const TwoLayerShape& shape, const Inputs& in, const Results& out) {
+  const TwoLayerKernels<T>& kernels = *isa_kernels<T>().two_layer;
+  const int64_t hidden = shape.padded_hidden(), k = shape.k, unit_rows = shape.unit_rows();
+  const PaddedRows<T> nodes(in.nodes.const_data_ptr<T>(), 2 * shape.rows, shape.hidden, hidden);
+  const PaddedRows<T> weight(in.weight.const_data_ptr<T>(), shape.outputs, shape.hidden, hidden);
+  const FirstLayer<T> first(shape, in.mean.const_data_ptr<T>(), in.var.const_data_ptr<T>(),
+                            in.bn_weight.const_data_ptr<T>(), in.bn_bias.const_data_ptr<T>(),
+                            in.center.const_data_ptr<T>(), in.eps);
+  const Winners<T> winners(shape, in);
+  const DensePart<T> dense(shape, in, winners);
+  const int64_t* neighbors = in.neighbors.const_data_ptr<int64_t>();
+  const int64_t* offsets = in.offsets.const_data_ptr<int64_t>();
+  const int64_t* edges = in.edges.const_data_ptr<int64_t>();
+
+  TwoLayerBackward<T> task{first.edges(shape, nodes.data(), neighbors, in.negative_slope),
+                           weight.data(),
+                           winners.grad.data(),
+                           in.slot.const_data_ptr<int32_t>(),
+                           in.dense2 ? dense.matrix.data() : nullptr,
+                           in.dense2 ? dense.start.data() : nullptr};
+  task.edges.outputs = shape.outputs;
+
+  // Gradients of edges are kept for a chunk of rows at a time; then every row that edges of the chunk point at adds up
+  // its own, in the order of the edges.
+  const int64_t chunk_rows = std::min(kTwoLayerUnits * unit_rows, shape.rows);
+  const bool direct = hidden == shape.hidden;
+  std::vector<T> grad_space(direct ? 0 : shape.rows * 2 * hidden);
+  T* grad_nodes = direct ? out.grad_nodes.mutable_data_ptr<T>() : grad_space.data();
+  const std::unique_ptr<T[]> edge_grad(new T[chunk_rows * k * hidden]);
+  const std::unique_ptr<T[]> row_deviation(new T[shape.rows * hidden]);
+  std::vector<int64_t> next(offsets, offsets + shape.rows);
+  std::vector<UnitSums> sums(std::min(kTwoLayerUnits, shape.units()), UnitSums(shape, in.dense2));
+  constexpr int64_t kBlock = 64;  // rows that add up together
+  parallel_for((shape.rows + kBlock - 1) / kBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t j = begin * kBlock; j < std::min(end * kBlock, shape.rows); ++j) {
+      std::fill_n(grad_nodes + 2 * j * hidden, hidden, T{0});
+    }
+  });
+  for (int64_t chunk = 0; chunk < shape.rows; chunk += chunk_rows) {
+    const int64_t chunk_end = std::min(chunk + chunk_rows, shape.rows);
+    parallel_for((chunk_end - chunk + unit_rows - 1) / unit_rows, [&](int64_t begin, int64_t end) {
+      const TileSpace<T> space(shape, true);
+      UnitSpace<T> unit_space(shape, in.dense2);
+      for (int64_t unit = begin; unit < end; ++unit) {
+        const int64_t row = chunk + unit * unit_rows;
+        TwoLayerSums<T> unit_sums{};
+        unit_sums.edge_grad = edge_grad.get() + (row - chunk) * k * hidden;
+        unit_sums.row_grad = grad_nodes + (2 * row + 1) * hidden;
+        unit_sums.row_deviation = row_deviation.get() + row * hidden;
+        unit_space.start(sums[unit], unit_sums);
+        kernels.backward(task, row, std::min(row + unit_rows, chunk_end), space.tile(), unit_sums);
+        unit_space.finish(sums[unit]);
+      }
+    });
+    const int64_t low = chunk / shape.cloud_size * shape.cloud_size;
+    const int64_t high = (chunk_end + shape.cloud_size - 1) / shape.cloud_size * shape.cloud_size;
+    parallel_for((high - low + kBlock - 1) / kBlock, [&](int64_t begin, int64_t end) {
+      for (int64_t j = low + begin * kBlock; j < std::min(low + end * kBlock, high); ++j) {
+        const int64_t from = next[j];
+        while (next[j] < offsets[j + 1] && edges[next[j]] < chunk_end * k) ++next[j];
+        kernels.add_rows(edge_grad.get(), hidden, edges + from, next[j] - from, chunk * k, 1, hidden,
+                         grad_nodes + 2 * j * hidden);
+      }
+    });
+  }
+  UnitSums total(shape, in.dense2);
+  for (const UnitSums& unit : sums) total.add(unit);
+
+  std::vector<T> dense_scale(hidden, T{0}), dense_bias(hidden, T{0});
+  for (int64_t c = 0; c < shape.hidden; ++c) {
+    const double bias = total.grad[c], with_normalised = total.deviation[c] * first.deviation[c];
+    out.grad_bn_bias.mutable_data_ptr<T>()[c] = static_cast<T>(bias);
+    out.grad_bn_weight.mutable_data_ptr<T>()[c] = static_cast<T>(with_normalised);
+    if (!in.dense) continue;
+    dense_scale[c] = static_cast<T>(first.deviation[c] * with_normalised / in.count);
+    dense_bias[c] = static_cast<T>(bias / in.count);
+  }
+  for (int64_t o = 0; o < shape.outputs; ++o) {
+    out.grad_bn_bias2.mutable_data_ptr<T>()[o] = static_cast<T>(winners.bias[o]);
+    out.grad_bn_weight2.mutable_data_ptr<T>()[o] = static_cast<T>(winners.weight[o]);
+  }
+  write_weight_gradient(shape, in, winners, dense, total, out.grad_weight.mutable_data_ptr<T>());
+
+  T* grads = out.grad_nodes.mutable_data_ptr<T>();
+  parallel_for((shape.rows + kBlock - 1) / kBlock, [&](int64_t begin, int64_t end) {
+    std::vector<T> gathered(hidden);
+    for (int64_t j = begin * kBlock; j < std::min(end * kBlock, shape.rows); ++j) {
+      const T *u = nodes.data() + 2 * j * hidden, *deviation = row_deviation.get() + j * hidden;
+      T *grad_u = grad_nodes + 2 * j * hidden, *grad_v = grad_u + hidden;
+      if (in.dense) {
+        const int64_t in_degree = offsets[j + 1] - offsets[j];
+        const int64_t* list = neighbors + j * k;
+        const T in_edges = static_cast<T>(in_degree);
+        const T out_edges = static_cast<T>(k - std::count(list, list + k, int64_t{-1}));
+        std::fill(gathered.begin(), gathered.end(), T{0});
+        kernels.add_rows(nodes.data() + hidden, 2 * hidden, edges + offsets[j], in_degree, 0, k, hidden,
+                         gathered.data());
+        for (int64_t c = 0; c < hidden; ++c) {
+          grad_u[c] -= in_edges * dense_bias[c] + dense_scale[c] * (in_edges * (u[c] - first.mean[c]) + gathered[c]);
+          grad_v[c] -= out_edges * dense_bias[c] + dense_scale[c] * deviation[c];
+        }
+      }
+      for (int64_t c = 0; c < hidden; ++c) {
+        grad_u[c] *= first.scale[c];
+        grad_v[c] *= first.scale[c];
+      }
+      if (direct) continue;
+      std::copy_n(grad_u, shape.hidden, grads + 2 * j * shape.hidden);
+      std::copy_n(grad_v, shape.hidden, grads + (2 * j + 1) * shape.hidden);
+    }
+  });
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> edge_conv_two_layer_backward(
+    const Tensor& grad, const Tensor& nodes, const Tensor& neighbors, int64_t cloud_size, const Tensor& offsets,
+    const Tensor& edges, const Tensor& bn_weight, const Tensor& bn_bias, const Tensor& mean, const Tensor& var,
+    double eps, double negative_slope, const Tensor& weight, const Tensor& center, const Tensor& bn_weight2,
+    const Tensor& bn_bias2, const Tensor& mean2, const Tensor& var2, double eps2, double negative_slope2,
+    const Tensor& count, const Tensor& deviation, const Tensor& slot, bool constant, bool constant2) {
+  const TwoLayerShape shape = two_layer_shape(nodes, neighbors, cloud_size, weight);
+  check_matrix(grad, "grad", shape.rows, shape.outputs, nodes);
+  check_matrix(deviation, "deviation", shape.rows, shape.outputs, nodes);
+  for (const Tensor* vector : {&bn_weight, &bn_bias, &mean, &var, &center}) {
+    check_vector(*vector, "a vector of the first layer", shape.hidden, nodes);
+  }
+  for (const Tensor* vector : {&bn_weight2, &bn_bias2, &mean2, &var2}) {
+    check_vector(*vector, "a vector of the second layer", shape.outputs, nodes);
+  }
+  check_integers(offsets, "offsets", 1);
+  check_integers(edges, "edges", 1);
+  STD_TORCH_CHECK(offsets.size(0) == shape.rows + 1 && edges.size(0) == neighbors.numel(),
+                  "offsets and edges must be the reverse graph of neighbors");
+  STD_TORCH_CHECK(
+      slot.scalar_type() == ScalarType::Int && slot.is_contiguous() && slot.numel() == shape.rows * shape.outputs,
+      "slot must be what edge_conv_two_layer returned");
+  STD_TORCH_CHECK(count.scalar_type() == ScalarType::Double && count.numel() == 1, "count must be one float64");
+  checked_edges(neighbors, cloud_size);
+  const double number = *count.const_data_ptr<double>();
+  const Inputs in{grad,
+                  nodes,
+                  neighbors,
+                  offsets,
+                  edges,
+                  bn_weight,
+                  bn_bias,
+                  mean,
+                  var,
+                  weight,
+                  center,
+                  bn_weight2,
+                  bn_bias2,
+                  mean2,
+                  var2,
+                  deviation,
+                  slot,
+                  eps,
+                  negative_slope,
+                  eps2,
+                  negative_slope2,
+                  number,
+                  !constant && number > 0,
+                  !constant2 && number > 0};
+  const Results out{torch::stable::empty_like(nodes),      torch::stable::empty_like(bn_weight),
+                    torch::stable::empty_like(bn_bias),    torch::stable::empty_like(weight),
+                    torch::stable::empty_like(bn_weight2), torch::stable::empty_like(bn_bias2)};
+  const auto run = nodes.scalar_type() == ScalarType::Float ? edge_conv_two_layer_backward_of<float>
+                                                            : edge_conv_two_layer_backward_of<double>;
+  run(shape, in, out);
+  return {out.grad_nodes,  out.grad_bn_weight,  out.grad_bn_bias,
+          out.grad_weight, out.grad_bn_weight2, out.grad_bn_bias2};
+}
+
+}  // namespace
+
+}  // namespace pointkernels
+
+STABLE_TORCH_LIBRARY_IMPL(pointkernels, CPU, library) {
+  library.impl("_edge_conv_two_layer_backward", TORCH_BOX(&pointkernels::edge_conv_two_layer_backward));
+}
