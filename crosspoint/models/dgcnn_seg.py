@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 import pointkernels
-from crosspoint.models.edge_conv import TwoLayerEdgeConv
 from crosspoint.models.encoder import CloudEncoder
 from crosspoint.models.pointwise import PointwiseLayer
 from crosspoint.models.transform import EdgeTransformNet
-from pointkernels.nn import EdgeConv
+from pointkernels.nn import EdgeConv, TwoLayerEdgeConv
 
 _WIDTH = 64  # of each of the three stages
 

@@ -7,8 +7,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from crosspoint.models.edge_conv import TwoLayerEdgeConv
 from crosspoint.models.pointwise import PointwiseLayer
+from pointkernels.nn import TwoLayerEdgeConv
 
 _POOLED = 1024  # channels that are pooled over the points, in both networks
 

@@ -3,3 +3,4 @@
 from pointkernels.nn.edge_conv import EdgeConv as EdgeConv
 from pointkernels.nn.graph_edge_conv import DynamicEdgeConv as DynamicEdgeConv
 from pointkernels.nn.graph_edge_conv import GraphEdgeConv as GraphEdgeConv
+from pointkernels.nn.two_layer_edge_conv import TwoLayerEdgeConv as TwoLayerEdgeConv

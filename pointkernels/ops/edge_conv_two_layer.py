@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from pointkernels import _checks
 from pointkernels._registration import differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels.ops import edge_conv_two_layer_chunks  # noqa: F401  (the operators on CUDA)
 from pointkernels.ops.edge_conv import _update, _without_autocast
 from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.reference import EdgeLayer
@@ -140,13 +141,9 @@ def _check_layer(layer: EdgeLayer, name: str, features: Tensor) -> None:
         if part != "weight":
             _checks.check_floating(tensor, f"{name}.{part}", "(H)")
             if tensor.shape != layer.weight.shape[:1]:
-                raise ValueError(
-                    f"{name}.{part} must have shape ({layer.weight.shape[0]},), got {tuple(tensor.shape)}"
-                )
+                raise ValueError(f"{name}.{part} must have shape ({layer.weight.shape[0]},), got {tuple(tensor.shape)}")
         if tensor.device != features.device:
-            raise ValueError(
-                f"{name}.{part} must be on the device of features, {features.device}, got {tensor.device}"
-            )
+            raise ValueError(f"{name}.{part} must be on the device of features, {features.device}, got {tensor.device}")
     if (layer.running_mean is None) != (layer.running_var is None):
         raise ValueError(
             f"{name}.running_mean and {name}.running_var must both be tensors or both None, got one of each"
@@ -158,9 +155,7 @@ def _check_layer(layer: EdgeLayer, name: str, features: Tensor) -> None:
 
 
 @fake_kernel("pointkernels::edge_conv_two_layer")
-def _fake(
-    nodes: Tensor, neighbors: Tensor, cloud_size: int, bn_weight: Tensor, *arguments: Any
-) -> tuple[Tensor, ...]:
+def _fake(nodes: Tensor, neighbors: Tensor, cloud_size: int, bn_weight: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     bn_weight2 = arguments[7]
     shape = (nodes.shape[0], bn_weight2.shape[0])
     return (

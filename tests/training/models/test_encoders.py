@@ -17,9 +17,7 @@ from crosspoint.models import (
     SemanticSegmenter,
     build_cloud_encoder,
 )
-from crosspoint.models.edge_conv import TwoLayerEdgeConv
 from crosspoint.models.pointwise import PointwiseLayer
-from pointkernels.compat.dgcnn import get_graph_feature
 
 CONFIGS = {
     "dgcnn": ModelConfig(k=4, widths=(8, 8), embedding=8),
@@ -127,55 +125,6 @@ def test_dgcnn_seg_refuses_channels_that_make_no_sense(channels: int, t_net: boo
 
 
 # Layers
-
-
-class PlainTwoLayerEdgeConv(nn.Module):
-    """The usual way: edge features, two convolutions with BatchNorm and LeakyReLU, maximum; channels first."""
-
-    def __init__(self, layer: TwoLayerEdgeConv) -> None:
-        super().__init__()
-        self.k = layer.k
-        hidden, out = layer.first.out_features, layer.second.out_features
-        self.convs = nn.Sequential(
-            nn.Conv2d(2 * layer.in_channels, hidden, 1, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(hidden, out, 1, bias=False),
-            nn.BatchNorm2d(out),
-            nn.LeakyReLU(0.2),
-        ).to(layer.first.weight)
-        self.convs[0].load_state_dict({"weight": layer.first.weight.detach()[:, :, None, None]})
-        self.convs[1].load_state_dict(layer.first_norm.state_dict())
-        self.convs[3].load_state_dict({"weight": layer.second.weight.detach()[:, :, None, None]})
-        self.convs[4].load_state_dict(layer.second_norm.state_dict())
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        edges = get_graph_feature(features.transpose(1, 2), self.k)
-        return self.convs(edges).amax(dim=3).transpose(1, 2)  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize("shift", [0.0, 1e4])
-def test_two_layer_edge_conv_is_the_usual_pair_of_convolutions(shift: float) -> None:
-    torch.manual_seed(0)
-    layer = TwoLayerEdgeConv(5, 7, 6, k=4).double()
-    nn.init.normal_(layer.first_norm.weight)  # negative scales too
-    nn.init.normal_(layer.second_norm.weight)
-    plain = PlainTwoLayerEdgeConv(layer)
-    ours = (clouds(2, 30, 5).double() + shift).requires_grad_()
-    theirs = ours.detach().clone().requires_grad_()
-    weights = torch.randn(2, 30, 6, dtype=torch.float64)
-    for _ in range(2):  # training mode, then eval mode with the statistics that training left
-        outputs = layer(ours), plain(theirs)
-        torch.testing.assert_close(*outputs, rtol=1e-7, atol=1e-7)
-        for output, leaf in zip(outputs, (ours, theirs), strict=True):
-            leaf.grad = None
-            (output * weights).sum().backward()
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-6, atol=1e-6)
-        layer.eval()
-        plain.eval()
-    first = plain.convs[0].weight.grad
-    torch.testing.assert_close(layer.first.weight.grad, first[:, :, 0, 0], rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(layer.second_norm.running_var, plain.convs[4].running_var)
 
 
 def test_features_of_the_cloud_are_mapped_once_with_the_same_result() -> None:
