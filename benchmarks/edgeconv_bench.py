@@ -1,4 +1,4 @@
-"""One DGCNN layer on a given graph: pointkernels.edge_conv against the layer with materialised edges.
+"""One DGCNN layer on a given graph, with one convolution or two, against the layer with materialised edges.
 
 python benchmarks/edgeconv_bench.py --help
 """
@@ -6,11 +6,13 @@ python benchmarks/edgeconv_bench.py --help
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import edgeconv_peers
+import edgeconv_two_layer_peers
 import inputs
 import torch
 from contenders import Benchmark, Contender, Problem, Settings, Verdict, gather
@@ -25,6 +27,7 @@ PASSES = ("forward", "forward+backward")
 # edges of a point are equal up to rounding, the maximum may be taken from either, and the gradient of a feature moves
 # to another point: some elements in a million. Every error found is among the remarks.
 TOLERANCES = {"output": 1e-4, "features": 2e-2, "weight": 1e-2, "gamma": 1e-2, "beta": 1e-2}
+TOLERANCES |= {f"{name}2": TOLERANCES[name] for name in ("weight", "gamma", "beta")}  # of the second convolution
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,26 @@ class Case:
     in_channels: int
     out_channels: int
     passes: str
+    hidden: int = 0  # channels between two convolutions; 0: there is only one
 
     @property
     def label(self) -> str:
         """As in "8x1024 k=20 64->64 forward"."""
-        return f"{self.batch}x{self.points} k={self.k} {self.in_channels}->{self.out_channels} {self.passes}"
+        channels = (
+            [self.in_channels, self.hidden, self.out_channels] if self.hidden else [self.in_channels, self.out_channels]
+        )
+        return f"{self.batch}x{self.points} k={self.k} {'->'.join(map(str, channels))} {self.passes}"
 
 
 def cases(settings: Settings) -> Sequence[Case]:
     """The cases in the order of the tables."""
     if settings.quick:
-        return [Case(2, 100, 6, 8, 16, passes) for passes in PASSES]
+        return [Case(2, 100, 6, 8, 16, passes, hidden) for hidden in (0, 12) for passes in PASSES]
     channels = ((3, 64), (64, 64), (64, 128), (128, 256))
-    return [Case(8, 1024, 20, *pair, passes) for pair in channels for passes in PASSES]
+    one = [Case(8, 1024, 20, *pair, passes) for pair in channels for passes in PASSES]
+    # Part segmentation: the T-Net and both stages.
+    triples = ((3, 64, 128), (3, 64, 64), (64, 64, 64))
+    return one + [Case(4, 2048, 40, c, out, passes, hidden) for c, hidden, out in triples for passes in PASSES]
 
 
 def problem(case: Case, settings: Settings) -> Problem:
@@ -57,37 +67,38 @@ def problem(case: Case, settings: Settings) -> Problem:
     generator = torch.Generator().manual_seed(0)
     kind = "surface" if case.in_channels == 3 else "features"
     features = inputs.make(kind, case.batch, case.points, case.in_channels)
-    weight = torch.randn(case.out_channels, 2 * case.in_channels, generator=generator) / case.in_channels**0.5
-    gamma, beta = torch.randn(2, case.out_channels, generator=generator).unbind()
-    grad = torch.randn(case.batch, case.points, case.out_channels, generator=generator)
     neighbors = pointkernels.knn(features, case.k)
-    device = settings.device
-    layer = edgeconv_peers.Layer(
-        features=features.to(device),
-        neighbors=neighbors.to(device),
-        weight=weight.to(device),
-        gamma=gamma.to(device),
-        beta=beta.to(device),
-        grad=None if case.passes == "forward" else grad.to(device),
-    )
-    contenders, left_out = gather(dict(edgeconv_peers.BUILDERS), layer, settings)
-    return Problem(contenders, LayerCheck(layer), left_out)
+    tensors = {"features": features, "neighbors": neighbors}
+    sizes = [case.in_channels, case.hidden, case.out_channels] if case.hidden else [case.in_channels, case.out_channels]
+    for number, (inputs_of, outputs) in enumerate(pairwise(sizes)):
+        name = "2" if number else ""
+        columns = inputs_of if number else 2 * inputs_of
+        tensors[f"weight{name}"] = torch.randn(outputs, columns, generator=generator) / inputs_of**0.5
+        tensors[f"gamma{name}"], tensors[f"beta{name}"] = torch.randn(2, outputs, generator=generator).unbind()
+    grad = torch.randn(case.batch, case.points, case.out_channels, generator=generator)
+    tensors = {name: tensor.to(settings.device) for name, tensor in tensors.items()}
+    upstream = None if case.passes == "forward" else grad.to(settings.device)
+    peers: Any = edgeconv_two_layer_peers if case.hidden else edgeconv_peers
+    layer = (peers.TwoLayers if case.hidden else peers.Layer)(**tensors, grad=upstream)
+    contenders, left_out = gather(dict(peers.BUILDERS), layer, settings)
+    return Problem(contenders, LayerCheck(layer, peers.materialised), left_out)
 
 
 class LayerCheck:
     """Whether output and gradients are those of the materialised layer in float64."""
 
-    def __init__(self, layer: edgeconv_peers.Layer) -> None:
+    def __init__(self, layer: Any, materialised: Callable[[Any, Settings], Contender]) -> None:
         self.layer = layer
+        self.materialised = materialised
         self.expected: dict[str, torch.Tensor] | None = None
 
     def _reference(self) -> dict[str, torch.Tensor]:
         if self.expected is None:
-            layer = edgeconv_peers.Layer(**{
+            layer = type(self.layer)(**{
                 name: value.double() if value is not None and value.is_floating_point() else value
                 for name, value in vars(self.layer).items()
             })  # fmt: skip
-            reference = edgeconv_peers.materialised(layer, Settings())
+            reference = self.materialised(layer, Settings())
             self.expected = reference.result(reference.call())
         return self.expected
 

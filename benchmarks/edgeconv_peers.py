@@ -48,7 +48,7 @@ class Layer:
         return tensor.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
 
 
-def _call(forward: Callable[[], Tensor], leaves: list[Tensor], grad: Tensor | None) -> Callable[[], list[Tensor]]:
+def call_of(forward: Callable[[], Tensor], leaves: list[Tensor], grad: Tensor | None) -> Callable[[], list[Tensor]]:
     """What is timed: the forward pass, or both."""
     if grad is None:
 
@@ -79,7 +79,7 @@ def pointkernels_layer(layer: Layer, settings: Settings) -> list[Contender]:
     """The operator of this project, as its module calls it."""
     features, weight, gamma, beta = (layer.leaf(name) for name in ("features", "weight", "gamma", "beta"))
     mean, var = torch.zeros_like(gamma.detach()), torch.ones_like(gamma.detach())
-    call = _call(
+    call = call_of(
         lambda: pointkernels.edge_conv(
             features, layer.neighbors, weight, gamma, beta, mean, var, training=True, negative_slope=SLOPE
         ),
@@ -93,7 +93,7 @@ def materialised(layer: Layer, settings: Settings) -> Contender:
     """`pointkernels.reference.edge_conv`: channels last, a matrix product over all edges."""
     features, weight, gamma, beta = (layer.leaf(name) for name in ("features", "weight", "gamma", "beta"))
     mean, var = torch.zeros_like(gamma.detach()), torch.ones_like(gamma.detach())
-    call = _call(
+    call = call_of(
         lambda: reference.edge_conv(
             features, layer.neighbors, weight, gamma, beta, mean, var,
             training=True, momentum=0.1, eps=1e-5, negative_slope=SLOPE,
@@ -129,7 +129,7 @@ def _dgcnn_contender(layer: Layer, name: str, function: Callable[..., Tensor], c
     batch, count, _ = layer.features.shape
     rows = layer.neighbors + (torch.arange(batch, device=features.device) * count)[:, None, None]
     mean, var = torch.zeros_like(gamma.detach()), torch.ones_like(gamma.detach())
-    call = _call(
+    call = call_of(
         lambda: function(features, rows, weight, gamma, beta, mean, var),
         [features, weight, gamma, beta],
         None if layer.grad is None else layer.grad.transpose(1, 2).contiguous(),
@@ -175,7 +175,7 @@ def torch_geometric(layer: Layer, settings: Settings) -> Contender:
             named["weight"] = named["weight"].roll(channels, dims=1)
         return named
 
-    call = _call(
+    call = call_of(
         lambda: module(features, edges),
         [features, linear.weight, norm.weight, norm.bias],
         None if layer.grad is None else layer.grad.reshape(batch * count, -1),
