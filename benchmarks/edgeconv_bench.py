@@ -27,7 +27,8 @@ PASSES = ("forward", "forward+backward")
 # edges of a point are equal up to rounding, the maximum may be taken from either, and the gradient of a feature moves
 # to another point: some elements in a million. Every error found is among the remarks.
 TOLERANCES = {"output": 1e-4, "features": 2e-2, "weight": 1e-2, "gamma": 1e-2, "beta": 1e-2}
-TOLERANCES |= {f"{name}2": TOLERANCES[name] for name in ("weight", "gamma", "beta")}  # of the second convolution
+# Those of the second convolution; in the gradient of the first beta what is left of large sums is small.
+TOLERANCES |= {"beta": 3e-2, **{f"{name}2": TOLERANCES[name] for name in ("weight", "gamma", "beta")}}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Edge features that are formed only when something other than a fused block looks at them.
 
-DGCNN code is written as `x = get_graph_feature(x, k); x = conv(x); x = x.max(dim=-1)[0]`. Each step hands over an
-object that remembers what to compute: `EdgeFeatures`, then `EdgeActivations`, whose maximum over the neighbours is the
-fused operator. Any other use (an attribute, an operator, a torch function) forms the tensor and goes on with it, so
-code that does not follow the pattern gets the values that it would have got, only not faster.
+DGCNN code is written as `x = get_graph_feature(x, k); x = conv(x); x = x.max(dim=-1)[0]`, with one block of convolution
+or two. Each step hands over an object that remembers what to compute: `EdgeFeatures`, then `EdgeActivations`, whose
+maximum over the neighbours is the fused operator. Any other use (an attribute, an operator, a torch function) forms the
+tensor and goes on with it, so code that does not follow the pattern gets the values that it would have got, only not
+faster.
 
 These are plain classes with `__torch_function__`, not subclasses of Tensor: torch.compile traces through them like
 through any Python object, and no tensor of the edges' size exists, not even as metadata. They are not Tensors for
@@ -22,8 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pointkernels.ops.edge_conv import edge_conv
+from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
 from pointkernels.ops.gather import gather_neighbors
 from pointkernels.ops.knn import knn
+from pointkernels.reference import EdgeLayer
 
 
 class LazyTensor:
@@ -124,11 +127,14 @@ class EdgeConvBlock(nn.Sequential):
     Same modules under the same names, so the state dict, the optimiser and what else refers to them stay as they are.
     """
 
-    def forward(self, input: Tensor | EdgeFeatures) -> Any:  # noqa: A002  (the name that nn.Sequential gives it)
-        """Lazy activations for lazy edge features; for a tensor, what `nn.Sequential` gives."""
-        if isinstance(input, EdgeFeatures):
+    def forward(self, input: Tensor | LazyTensor) -> Any:  # noqa: A002  (the name that nn.Sequential gives it)
+        """Lazy activations for lazy edge features and what a first block gives; for a tensor, as `nn.Sequential`."""
+        if isinstance(input, EdgeFeatures) or (
+            isinstance(input, EdgeActivations) and isinstance(input.inputs, EdgeFeatures)
+        ):
             return EdgeActivations(self, input)
-        _warn_once(self, "its input is not the result of get_graph_feature, so it ran as before, unfused")
+        what = "not the result of get_graph_feature, or of one such block on it"
+        _warn_once(self, f"its input is {what}, so it ran as before, unfused")
         return super().forward(_formed(input))  # type: ignore[no-untyped-call]
 
     def layers(self) -> tuple[nn.Conv2d, nn.BatchNorm2d, float]:
@@ -141,11 +147,12 @@ class EdgeConvBlock(nn.Sequential):
 class EdgeActivations(LazyTensor):
     """What a block gives for every edge, (B, C', N, k); its maximum over the last dimension never forms it."""
 
-    def __init__(self, block: EdgeConvBlock, edges: EdgeFeatures) -> None:
+    def __init__(self, block: EdgeConvBlock, inputs: EdgeFeatures | EdgeActivations) -> None:
         self.block = block
-        self.edges = edges
+        self.inputs = inputs
         self._tensor: Tensor | None = None
         self._maximum: Tensor | None = None
+        self._counted = False  # in the running statistics
 
     def max(self, dim: int | None = None, keepdim: bool = False) -> Any:
         """As `Tensor.max`: fused over the last dimension."""
@@ -160,25 +167,34 @@ class EdgeActivations(LazyTensor):
         return Maximum(self, keepdim).values
 
     def maximum_over_neighbors(self) -> Tensor:
-        """(B, C', N): the fused layer. Updates BatchNorm's running statistics, once."""
+        """(B, C', N): the fused layer. Updates the running statistics of its BatchNorms, once."""
         if self._maximum is None:
-            conv, norm, slope = self.block.layers()
-            momentum = self._momentum(norm)
-            output = edge_conv(
-                self.edges.features,
-                self.edges.neighbors,
-                conv.weight.flatten(1),
-                norm.weight,
-                norm.bias,
-                norm.running_mean,
-                norm.running_var,
-                training=norm.training or norm.running_mean is None,
-                momentum=momentum,
-                eps=norm.eps,
-                negative_slope=slope,
-            )
+            if isinstance(self.inputs, EdgeActivations):
+                edges = cast("EdgeFeatures", self.inputs.inputs)
+                first, second = self.inputs.layer(), self.layer()
+                output = edge_conv_two_layer(edges.features, edges.neighbors, first, second)
+            else:
+                output = edge_conv(self.inputs.features, self.inputs.neighbors, **self.layer()._asdict())
             self._maximum = output.transpose(1, 2).contiguous()
         return self._maximum
+
+    def layer(self) -> EdgeLayer:
+        """The block, for an operator that updates its running statistics, unless this batch has been counted."""
+        conv, norm, slope = self.block.layers()
+        update = not (self._counted and norm.training)
+        momentum = self._momentum(norm) if update else 0.0
+        self._counted = True
+        return EdgeLayer(
+            conv.weight.flatten(1),
+            norm.weight,
+            norm.bias,
+            norm.running_mean if update else None,
+            norm.running_var if update else None,
+            training=norm.training or norm.running_mean is None,
+            momentum=momentum,
+            eps=norm.eps,
+            negative_slope=slope,
+        )
 
     @staticmethod
     def _momentum(norm: nn.BatchNorm2d) -> float:
@@ -195,10 +211,11 @@ class EdgeActivations(LazyTensor):
             _warn_once(
                 self.block, "its output is used otherwise than by a maximum over the neighbours, so it ran unfused"
             )
-            edges = self.edges.tensor()
-            if self._maximum is None:
+            edges = self.inputs.tensor()
+            if not self._counted:
                 self._tensor = cast("Tensor", nn.Sequential.forward(self.block, edges))  # type: ignore[no-untyped-call]
-            else:  # the fused layer has counted this batch already
+                self._counted = True
+            else:
                 conv, norm, slope = self.block.layers()
                 statistics = (None, None) if norm.training else (norm.running_mean, norm.running_var)
                 training = norm.training or norm.running_mean is None

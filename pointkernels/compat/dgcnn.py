@@ -73,7 +73,8 @@ def fuse_edge_convs(model: _Model, *, graph_feature: str = "get_graph_feature") 
     """Let the EdgeConv layers of an existing network run fused, in place: same weights, state dict and values.
 
     A layer is written `x = get_graph_feature(x, k)`, `x = self.conv(x)`, `x.max(dim=-1)[0]`, where `self.conv` is a
-    `nn.Sequential` of Conv2d (1x1, no bias), BatchNorm2d and LeakyReLU or ReLU. Two things are exchanged: the class of
+    `nn.Sequential` of Conv2d (1x1, no bias), BatchNorm2d and LeakyReLU or ReLU; or with two such convolutions, as for
+    part and semantic segmentation. Two things are exchanged: the class of
     each such Sequential becomes `EdgeConvBlock` (the modules in it stay), and `get_graph_feature`, in the module where
     the model's forward finds it, becomes one that does not form the edge tensor until somebody needs it. The latter
     happens only if the function that is there, tried on a random cloud, gives what `get_graph_feature` of this module

@@ -192,6 +192,55 @@ def test_autocast() -> None:
         torch.testing.assert_close(model(x).float(), model(x.float()).float())
 
 
+# --- two convolutions before the maximum ------------------------------------------------------------------------------
+
+
+class TwoConvolutions(nn.Module):
+    """A stage of DGCNN's part segmentation; `way` is what else happens to the edges, or how deep it is."""
+
+    def __init__(self, way: str = "usual") -> None:
+        super().__init__()
+        self.way = way
+        self.conv1 = block(3, 8, nn.LeakyReLU(0.2))
+        self.conv2 = block(4, 6, nn.ReLU(), momentum=None)
+        self.conv3 = block(3, 4, nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.conv1(get_graph_feature(x, k=4))
+        if self.way == "first before":
+            return torch.cat([first.max(dim=-1)[0], self.conv2(first).max(dim=-1)[0]], dim=1)
+        second = self.conv2(first)
+        if self.way == "first after":
+            return torch.cat([second.max(dim=-1)[0], first.max(dim=-1)[0]], dim=1)
+        if self.way == "mean":
+            return second.max(dim=-1)[0] + second.mean(dim=-1)
+        return (self.conv3(second) if self.way == "deep" else second).max(dim=-1)[0]
+
+
+@pytest.mark.parametrize("way", ["usual", "first before", "first after", "mean", "deep"])
+def test_two_convolutions_train_and_evaluate_as_before(way: str) -> None:
+    torch.manual_seed(0)
+    usual = TwoConvolutions(way).double()
+    model = copy.deepcopy(usual)
+    expected = trained(usual)
+    dgcnn.fuse_edge_convs(model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        got = trained(model)
+    for a, b in zip(got[0], expected[0], strict=True):
+        torch.testing.assert_close(a, b)
+    for name, value in expected[1].items():
+        torch.testing.assert_close(got[1][name], value)
+    assert bool(caught) == (way in ("mean", "deep"))
+
+
+def test_two_convolutions_form_no_edge_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = dgcnn.fuse_edge_convs(TwoConvolutions())
+    for kind in (EdgeFeatures, EdgeActivations):
+        monkeypatch.setattr(kind, "tensor", lambda self: pytest.fail(f"{type(self).__name__} was formed"))
+    model(torch.randn(2, 3, 16)).sum().backward()
+
+
 # --- what does not fit is left alone, and said ------------------------------------------------------------------------
 
 
@@ -240,7 +289,7 @@ def test_statistics_that_are_not_tracked() -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_two_convolutions_before_the_maximum_run_as_before() -> None:
+def test_something_between_two_convolutions_runs_as_before() -> None:
     class Deep(Network):
         def forward(self, x: Tensor) -> Tensor:
             x = get_graph_feature(x, k=4)
