@@ -152,8 +152,8 @@ class DynamicEdgeConv(_OneLayerEdgeConv):
 
     Takes the place of torch_geometric's `DynamicEdgeConv(Sequential(Linear(2 C, C'), BatchNorm1d(C'), ReLU()), k)`,
     with or without the BatchNorm and its activation, aggregated by maximum. Neighbours include the point itself; ties
-    go to the lower index, where torch_geometric leaves them open. An MLP of two layers is not fused: its second layer
-    acts on every edge, before the maximum.
+    go to the lower index, where torch_geometric leaves them open. For an MLP of two layers see
+    `TwoLayerDynamicEdgeConv`.
 
     Args:
         in_channels: C.
@@ -310,10 +310,13 @@ def _one_layer(mlp: nn.Module) -> _OneLayer:
 def _parts(mlp: Any) -> list[nn.Module]:
     """The modules of an MLP in the order in which they run."""
     if all(hasattr(mlp, name) for name in ("lins", "norms", "act", "plain_last")):  # torch_geometric's MLP
-        norms = [] if mlp.plain_last else [getattr(norm, "module", norm) for norm in mlp.norms]
-        acts = [] if mlp.plain_last or mlp.act is None else [mlp.act]
-        dropout = [nn.Dropout(p) for p in mlp.dropout if p > 0]
-        parts = [*mlp.lins, *(acts + norms if mlp.act_first else norms + acts), *dropout]
+        parts: list[nn.Module] = []
+        for n, linear in enumerate(mlp.lins):
+            plain = mlp.plain_last and n == len(mlp.lins) - 1
+            norms = [] if plain else [getattr(mlp.norms[n], "module", mlp.norms[n])]
+            acts = [] if plain or mlp.act is None else [mlp.act]
+            dropout = [nn.Dropout(mlp.dropout[n])] if mlp.dropout[n] > 0 else []
+            parts += [linear, *(acts + norms if mlp.act_first else norms + acts), *dropout]
     else:
         parts = list(mlp) if isinstance(mlp, nn.Sequential) else [mlp]
     return [part for part in parts if not isinstance(part, nn.Identity)]

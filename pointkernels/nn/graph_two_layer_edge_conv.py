@@ -1,0 +1,217 @@
+"""EdgeConv on packed clouds, in the place of torch_geometric's `EdgeConv` and `DynamicEdgeConv` with a two-layer MLP.
+
+As `graph_edge_conv`, whose modules are for MLPs of one layer: no edges are formed, torch_geometric is not needed, and
+its `Sequential` takes these modules.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from pointkernels.nn.graph_edge_conv import _neighbor_lists, _packed_knn, _parts
+from pointkernels.nn.two_layer_edge_conv import edge_layer
+from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
+from pointkernels.reference import EdgeLayer
+
+_Layer = TypeVar("_Layer", bound="_TwoLayerEdgeConv")
+
+
+class _TwoLayerEdgeConv(nn.Module):
+    """max over j of both layers of [x_i, x_j - x_i], each act(norm(weight x + bias)), norm a BatchNorm or nothing."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: int,
+        out_channels: int,
+        *,
+        batch_norm: tuple[bool, bool] = (True, True),
+        bias: tuple[bool, bool] = (True, True),
+        negative_slope: tuple[float, float] = (0.0, 0.0),
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.batch_norm = batch_norm
+        self.negative_slope = negative_slope
+        options: dict[str, Any] = {"device": device, "dtype": dtype}
+        # Modules that hold the parameters; they are not called. BatchNorm cancels a bias before it, so there is none.
+        wanted = [with_bias and not norm for with_bias, norm in zip(bias, batch_norm, strict=True)]
+        self.first = nn.Linear(2 * in_channels, hidden, bias=wanted[0], **options)
+        self.first_norm = nn.BatchNorm1d(hidden, **options) if batch_norm[0] else None
+        self.second = nn.Linear(hidden, out_channels, bias=wanted[1], **options)
+        self.second_norm = nn.BatchNorm1d(out_channels, **options) if batch_norm[1] else None
+
+    def convolve(self, x: Tensor, neighbors: Tensor) -> Tensor:
+        """The layers on rows (N, C) with neighbour lists (N, K), -1 for none."""
+        own, difference = self.first.weight.chunk(2, dim=1)
+        weight = torch.cat([difference, own], dim=1)  # the operator's order is [x_j - x_i, x_i]
+        first = _edge_layer(weight, self.first.bias, self.first_norm, self.negative_slope[0])
+        second = _edge_layer(self.second.weight, self.second.bias, self.second_norm, self.negative_slope[1])
+        return edge_conv_two_layer(x[None], neighbors[None], first, second)[0]
+
+    def extra_repr(self) -> str:
+        """The arguments that the parts do not show."""
+        return f"negative_slope={self.negative_slope}"
+
+    @classmethod
+    def _twin(cls: type[_Layer], mlp: nn.Module, **more: Any) -> _Layer:
+        parts = _two_layers(mlp)
+        layer = cls(
+            parts[0].linear.weight.shape[1] // 2,
+            parts[0].linear.weight.shape[0],
+            parts[1].linear.weight.shape[0],
+            batch_norm=(parts[0].norm is not None, parts[1].norm is not None),
+            bias=(parts[0].linear.bias is not None, parts[1].linear.bias is not None),
+            negative_slope=(parts[0].negative_slope, parts[1].negative_slope),
+            device=parts[0].linear.weight.device,
+            dtype=parts[0].linear.weight.dtype,
+            **more,
+        )
+        pairs = ((layer.first, layer.first_norm), (layer.second, layer.second_norm))
+        for part, (linear, norm) in zip(parts, pairs, strict=True):
+            with torch.no_grad():
+                linear.weight.copy_(part.linear.weight)
+                if linear.bias is not None:
+                    linear.bias.copy_(part.linear.bias)
+            if norm is not None and part.norm is not None:
+                norm.load_state_dict(part.norm.state_dict())
+                norm.eps, norm.momentum = part.norm.eps, part.norm.momentum
+                if part.linear.bias is not None and norm.running_mean is not None:
+                    norm.running_mean -= part.linear.bias.detach()  # the bias moves the mean, and nothing else
+        return layer.train(mlp.training)
+
+
+class TwoLayerDynamicEdgeConv(_TwoLayerEdgeConv):
+    """EdgeConv with two layers over the kNN graph of its input, on packed clouds.
+
+    Takes the place of torch_geometric's `DynamicEdgeConv(mlp, k)`, aggregated by maximum, whose MLP is Linear,
+    BatchNorm1d, ReLU, Linear, BatchNorm1d, ReLU, or has some of the norms and activations only. Neighbours include the
+    point itself; ties go to the lower index, where torch_geometric leaves them open.
+
+    Args:
+        in_channels: C.
+        hidden: channels between the layers.
+        out_channels: C'.
+        k: number of neighbours.
+        batch_norm: for each layer, whether there is a BatchNorm over all edges.
+        bias: for each layer, whether there is a bias; only without BatchNorm, which has its own.
+        negative_slope: for each layer, of the activation below zero: 0 is ReLU, 1 is none, others are LeakyReLU.
+        device: where the parameters live.
+        dtype: of the parameters.
+
+    Example:
+        >>> layer = pointkernels.nn.TwoLayerDynamicEdgeConv(3, 64, 128, k=20)
+        >>> layer(torch.randn(500, 3), torch.arange(500) // 100).shape
+        torch.Size([500, 128])
+    """
+
+    def __init__(self, in_channels: int, hidden: int, out_channels: int, k: int, **options: Any) -> None:
+        super().__init__(in_channels, hidden, out_channels, **options)
+        self.k = k
+
+    def forward(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Apply the layers.
+
+        Args:
+            x: (N, C) float16, bfloat16, float32 or float64.
+            batch: (N,) int64, sorted: the cloud of each row; None for one cloud.
+
+        Returns:
+            (N, C') in the dtype of x.
+
+        Raises:
+            TypeError: x that is not floating, batch that is not int64.
+            ValueError: wrong shapes or devices, k below 1, a batch vector that is not sorted.
+        """
+        return self.convolve(x, _packed_knn(x.detach(), self.k, batch))
+
+    def extra_repr(self) -> str:
+        """The arguments that the parts do not show."""
+        return f"{super().extra_repr()}, k={self.k}"
+
+    @classmethod
+    def from_mlp(cls, mlp: nn.Module, k: int) -> TwoLayerDynamicEdgeConv:
+        """The fused twin of torch_geometric's `DynamicEdgeConv(mlp, k)`, with copies of the weights.
+
+        Args:
+            mlp: twice Linear, and BatchNorm1d, ReLU or LeakyReLU, or without some of these; in a nn.Sequential, or a
+                torch_geometric MLP of two layers.
+            k: number of neighbours.
+
+        Raises:
+            ValueError: another MLP.
+        """
+        return cls._twin(mlp, k=k)
+
+
+class TwoLayerGraphEdgeConv(_TwoLayerEdgeConv):
+    """EdgeConv with two layers over a given graph, on packed clouds.
+
+    Takes the place of torch_geometric's `EdgeConv(mlp)`; arguments and MLPs as in `TwoLayerDynamicEdgeConv`, without k.
+
+    Example:
+        >>> layer = pointkernels.nn.TwoLayerGraphEdgeConv(3, 64, 128)
+        >>> layer(torch.randn(4, 3), torch.tensor([[1, 2, 3], [0, 0, 2]])).shape
+        torch.Size([4, 128])
+    """
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Apply the layers.
+
+        Args:
+            x: (N, C) float16, bfloat16, float32 or float64.
+            edge_index: (2, E) int64: sources j above targets i.
+
+        Returns:
+            (N, C') in the dtype of x; zeros for a row that is no target.
+
+        Raises:
+            TypeError: x that is not floating, edge_index that is not int64.
+            ValueError: wrong shapes or devices, rows out of range.
+        """
+        return self.convolve(x, _neighbor_lists(edge_index, x.shape[0]))
+
+    @classmethod
+    def from_mlp(cls, mlp: nn.Module) -> TwoLayerGraphEdgeConv:
+        """The fused twin of torch_geometric's `EdgeConv(mlp)`; see `TwoLayerDynamicEdgeConv`."""
+        return cls._twin(mlp)
+
+
+def _edge_layer(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm1d | None, negative_slope: float) -> EdgeLayer:
+    if norm is not None:
+        return edge_layer(weight, norm, negative_slope)
+    # Statistics of 0 and 1 make BatchNorm add the bias and nothing else.
+    one, zero = torch.ones_like(weight[:, 0]), torch.zeros_like(weight[:, 0])
+    bias = zero if bias is None else bias
+    return EdgeLayer(weight, one, bias, zero, one, training=False, eps=0.0, negative_slope=negative_slope)
+
+
+class _Part(NamedTuple):
+    """What a layer of an MLP is made of; the Linear may be torch_geometric's."""
+
+    linear: Any
+    norm: nn.BatchNorm1d | None
+    negative_slope: float
+
+
+def _two_layers(mlp: nn.Module) -> list[_Part]:
+    rest = _parts(mlp)
+    found: list[_Part] = []
+    # torch_geometric has a Linear of its own, of the same name and with the same parameters.
+    while rest and type(rest[0]).__name__ == "Linear":
+        linear = rest.pop(0)
+        norm = rest.pop(0) if rest and isinstance(rest[0], nn.BatchNorm1d) else None
+        activation = rest.pop(0) if rest and isinstance(rest[0], (nn.ReLU, nn.LeakyReLU)) else None
+        slope = 1.0 if activation is None else float(getattr(activation, "negative_slope", 0.0))
+        found.append(_Part(linear, norm, slope))  # type: ignore[arg-type]
+    if rest or len(found) != 2 or found[0].linear.weight.shape[1] % 2 or not min(p.negative_slope for p in found) >= 0:
+        what = "Linear of 2 C inputs, then BatchNorm1d and ReLU or LeakyReLU or less, and the same again"
+        raise ValueError(f"mlp must be {what}, got {mlp}")
+    for part in found:
+        if part.norm is not None and not (part.norm.affine and part.norm.track_running_stats):
+            raise ValueError(f"the BatchNorm of mlp must be affine and track statistics, got {part.norm}")
+    return found
