@@ -117,16 +117,16 @@ def torch_geometric(layer: TwoLayers, settings: Settings) -> Contender:
     geometric = require("torch_geometric.nn")
     batch, count, channels = layer.features.shape
     k = layer.neighbors.shape[2]
-    parts: list[nn.Module] = []
-    for weight, gamma, beta in ((layer.weight, layer.gamma, layer.beta), (layer.weight2, layer.gamma2, layer.beta2)):
-        linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-        norm = nn.BatchNorm1d(weight.shape[0])
-        with torch.no_grad():
-            linear.weight.copy_(weight if parts else weight.roll(channels, dims=1))
-            norm.weight.copy_(gamma)
-            norm.bias.copy_(beta)
-        parts += [linear, norm, nn.LeakyReLU(SLOPE)]
-    module = geometric.EdgeConv(nn.Sequential(*parts), aggr="max").to(layer.features)
+    weights = (layer.weight.roll(channels, dims=1), layer.weight2)
+    linears = [nn.Linear(weight.shape[1], weight.shape[0], bias=False) for weight in weights]
+    norms = [nn.BatchNorm1d(weight.shape[0]) for weight in weights]
+    parts = [part for pair in zip(linears, norms, strict=True) for part in (*pair, nn.LeakyReLU(SLOPE))]
+    module = geometric.EdgeConv(nn.Sequential(*parts), aggr="max").to(layer.features)  # initialises the parts anew
+    for linear, norm, *tensors in zip(
+        linears, norms, weights, (layer.gamma, layer.gamma2), (layer.beta, layer.beta2), strict=True
+    ):
+        for parameter, tensor in zip((linear.weight, norm.weight, norm.bias), tensors, strict=True):
+            parameter.data.copy_(tensor)
     features = layer.features.reshape(batch * count, channels).detach().clone().requires_grad_()
     rows = torch.arange(batch * count, device=features.device)
     first = (torch.arange(batch, device=features.device) * count)[:, None, None]

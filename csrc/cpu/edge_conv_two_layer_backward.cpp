@@ -110,7 +110,7 @@ struct UnitSums {
   }
 };
 
-// Those of them that the loops take in T, and that are moved to doubles after each unit.
+// Those of them that the loops take in T, and that are moved to doubles after some thousand edges.
 template <typename T>
 class UnitSpace {
  public:
@@ -120,8 +120,7 @@ class UnitSpace {
         activation_size_(dense2 ? shape.padded_hidden() : 0),
         numbers_(weight_size_ + gram_size_ + activation_size_) {}
 
-  void start(UnitSums& to, TwoLayerSums<T>& sums) {
-    std::fill(numbers_.begin(), numbers_.end(), T{0});
+  void point_at(UnitSums& to, TwoLayerSums<T>& sums) {
     sums.grad_sum = to.grad.data();
     sums.grad_deviation = to.deviation.data();
     sums.grad_weight = numbers_.data();
@@ -129,11 +128,14 @@ class UnitSpace {
     sums.activation_sum = sums.gram + gram_size_;
   }
 
-  void finish(UnitSums& to) const {
+  void move_to(UnitSums& to) {
     const T* from = numbers_.data();
-    for (int64_t n = 0; n < weight_size_; ++n) to.weight[n] += *from++;
-    for (int64_t n = 0; n < gram_size_; ++n) to.gram[n] += *from++;
-    for (int64_t n = 0; n < activation_size_; ++n) to.activation[n] += *from++;
+    for (int64_t n = 0; n < weight_size_; ++n) to.weight[n] += from[n];
+    from += weight_size_;
+    for (int64_t n = 0; n < gram_size_; ++n) to.gram[n] += from[n];
+    from += gram_size_;
+    for (int64_t n = 0; n < activation_size_; ++n) to.activation[n] += from[n];
+    std::fill(numbers_.begin(), numbers_.end(), T{0});
   }
 
  private:
@@ -234,6 +236,9 @@ void edge_conv_two_layer_backward_of(const TwoLayerShape& shape, const Inputs& i
   const std::unique_ptr<T[]> row_deviation(new T[shape.rows * hidden]);
   std::vector<int64_t> next(offsets, offsets + shape.rows);
   std::vector<UnitSums> sums(std::min(kTwoLayerUnits, shape.units()), UnitSums(shape, in.dense2));
+  std::vector<UnitSpace<T>> spaces(sums.size(), UnitSpace<T>(shape, in.dense2));
+  const int64_t chunks_in_t = std::max<int64_t>(1, 4096 / std::max<int64_t>(unit_rows * k, 1));
+  int64_t chunks = 0;
   constexpr int64_t kBlock = 64;  // rows that add up together
   parallel_for((shape.rows + kBlock - 1) / kBlock, [&](int64_t begin, int64_t end) {
     for (int64_t j = begin * kBlock; j < std::min(end * kBlock, shape.rows); ++j) {
@@ -242,18 +247,18 @@ void edge_conv_two_layer_backward_of(const TwoLayerShape& shape, const Inputs& i
   });
   for (int64_t chunk = 0; chunk < shape.rows; chunk += chunk_rows) {
     const int64_t chunk_end = std::min(chunk + chunk_rows, shape.rows);
+    const bool move = ++chunks % chunks_in_t == 0;
     parallel_for((chunk_end - chunk + unit_rows - 1) / unit_rows, [&](int64_t begin, int64_t end) {
       const TileSpace<T> space(shape, true);
-      UnitSpace<T> unit_space(shape, in.dense2);
       for (int64_t unit = begin; unit < end; ++unit) {
         const int64_t row = chunk + unit * unit_rows;
         TwoLayerSums<T> unit_sums{};
         unit_sums.edge_grad = edge_grad.get() + (row - chunk) * k * hidden;
         unit_sums.row_grad = grad_nodes + (2 * row + 1) * hidden;
         unit_sums.row_deviation = row_deviation.get() + row * hidden;
-        unit_space.start(sums[unit], unit_sums);
+        spaces[unit].point_at(sums[unit], unit_sums);
         kernels.backward(task, row, std::min(row + unit_rows, chunk_end), space.tile(), unit_sums);
-        unit_space.finish(sums[unit]);
+        if (move) spaces[unit].move_to(sums[unit]);
       }
     });
     const int64_t low = chunk / shape.cloud_size * shape.cloud_size;
@@ -268,7 +273,10 @@ void edge_conv_two_layer_backward_of(const TwoLayerShape& shape, const Inputs& i
     });
   }
   UnitSums total(shape, in.dense2);
-  for (const UnitSums& unit : sums) total.add(unit);
+  for (size_t unit = 0; unit < sums.size(); ++unit) {
+    spaces[unit].move_to(sums[unit]);
+    total.add(sums[unit]);
+  }
 
   std::vector<T> dense_scale(hidden, T{0}), dense_bias(hidden, T{0});
   for (int64_t c = 0; c < shape.hidden; ++c) {

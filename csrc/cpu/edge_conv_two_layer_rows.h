@@ -120,6 +120,19 @@ void add_gram(const T* rows, int64_t edges, int64_t size, T* gram) {
   }
 }
 
+// Asks for the rows that row i's edges lead to, before they are needed: each lies elsewhere.
+template <typename T>
+void prefetch_edges(const TwoLayerEdges<T>& task, int64_t i) {
+  const int64_t* list = task.neighbors + i * task.k;
+  const T* cloud = task.nodes + i / task.cloud_size * task.cloud_size * 2 * task.hidden;
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t s = 0; s < task.k; ++s) {
+    if (list[s] < 0) continue;
+    const T* row = cloud + list[s] * 2 * task.hidden;
+    for (int64_t c = 0; c < task.hidden; c += kLine) __builtin_prefetch(row + c);
+  }
+}
+
 // The first layer on the edges of row i: activations, and deviations where there is room for them. Forward and backward
 // must agree on each sign, so both call this. Returns the number of edges.
 template <typename T>
@@ -239,6 +252,7 @@ void two_layer_forward(const TwoLayerForward<T>& task, int64_t begin, int64_t en
   for (int64_t first = begin; first < end;) {
     int64_t edges = 0, last = first;
     for (; last < end && edges + task.edges.k <= capacity; ++last) {
+      if (last + 1 < end) prefetch_edges(task.edges, last + 1);
       edges += activate_edges<T>(task.edges, last, nullptr, tile.activations + edges * hidden);
     }
     const int64_t filled = fill_block(tile.activations, edges, hidden);
@@ -316,6 +330,7 @@ void two_layer_backward(const TwoLayerBackward<T>& task, int64_t begin, int64_t 
   for (int64_t first = begin; first < end;) {
     int64_t edges = 0, last = first;
     for (; last < end && edges + k <= capacity; ++last) {
+      if (last + 1 < end) prefetch_edges(task.edges, last + 1);
       edges += activate_edges(task.edges, last, tile.deviations + edges * hidden, tile.activations + edges * hidden);
     }
     if (task.dense != nullptr) {
@@ -365,8 +380,7 @@ void add_rows(const T* from, int64_t stride, const int64_t* rows, int64_t count,
   }
   for (; c < width; c += V::width) {
     V total = V::load(sum + c);
-    for (int64_t r = 0; r < count; ++r)
-      total = total + V::load(from + row_of(rows[r] - first) * stride + c);
+    for (int64_t r = 0; r < count; ++r) total = total + V::load(from + row_of(rows[r] - first) * stride + c);
     total.store(sum + c);
   }
 }
