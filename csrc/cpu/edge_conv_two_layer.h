@@ -20,8 +20,8 @@ inline constexpr int64_t kTwoLayerBlock = 6;
 // Rows are taken together until they have so many edges, so that short lists fill the matrix products, too.
 inline constexpr int64_t kTwoLayerTile = 96;
 
-// The largest number of edges of a tile, whose lists have k entries.
-constexpr int64_t two_layer_tile(int64_t k) {
+// The largest number of edges of a tile, whose lists have k entries. Static, because the loops use it; see isa.h.
+static constexpr int64_t two_layer_tile(int64_t k) {
   const int64_t edges = k > kTwoLayerTile ? k : kTwoLayerTile;
   return (edges + kTwoLayerBlock - 1) / kTwoLayerBlock * kTwoLayerBlock;
 }

@@ -112,6 +112,8 @@ class TwoLayerEdgeConv(nn.Module):
 
 def edge_layer(weight: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d, negative_slope: float) -> EdgeLayer:
     """A linear map and its BatchNorm for one call. Counts a batch in training, as BatchNorm does."""
+    if isinstance(norm, nn.SyncBatchNorm):
+        raise TypeError(f"the layer must have a BatchNorm of its own process, got {norm}")
     momentum = norm.momentum
     if norm.training and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
