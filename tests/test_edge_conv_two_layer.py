@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import emulated
 import pytest
 import torch
 from clouds import FINITE, cloud, named
@@ -267,6 +268,20 @@ def test_in_chunks_as_on_cuda(size: int, training: tuple[bool, bool], monkeypatc
     arguments = backward_arguments(inputs, training)
     for actual, expected in zip(chunks.backward(*arguments), BACKWARD(*arguments), strict=True):
         torch.testing.assert_close(actual, expected)
+
+
+def test_in_chunks_on_the_emulated_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the CUDA kernels of the operators that the chunks are made of."""
+    if emulated.missing():
+        pytest.skip(str(emulated.missing()))
+    monkeypatch.setattr(chunks, "CHUNK", 300)
+    inputs = operator_arguments((True, True), torch.float64)
+    arguments = backward_arguments(inputs, (True, True))
+    expected = BACKWARD(*arguments)
+    with emulated.device("random-1"):
+        actual = chunks.backward(*arguments)
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 # --- gradients, dispatch, compilation ---------------------------------------------------------------------------------
