@@ -16,8 +16,8 @@ from crosspoint.config import Config
 from crosspoint.data.sample import Sample
 from crosspoint.engine.distributed import World, join_world
 from crosspoint.engine.log import LOG_NAME, read_log
-from crosspoint.engine.report import settings_table, write_json
 from crosspoint.engine.pretrain import Score, pretrain
+from crosspoint.engine.report import settings_table, write_json
 from crosspoint.engine.run import prepare_directory
 from crosspoint.engine.sources import CloudDataset, axis_shift, probe_datasets
 from crosspoint.engine.state import initial_model
