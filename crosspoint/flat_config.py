@@ -25,7 +25,7 @@ _FREE_ON_RESUME = (
 
 
 def flatten(config: object) -> dict[str, Any]:
-    """Settings (a dataclass) as ``{"data.num_points": 256, ...}`` with plain values: paths as strings, tuples as lists."""
+    """Settings (a dataclass) as ``{"data.num_points": 256, ...}``, plain values: paths as strings, tuples as lists."""
 
     def walk(value: object, name: str) -> Iterator[tuple[str, Any]]:
         if dataclasses.is_dataclass(value):
