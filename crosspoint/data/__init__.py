@@ -1,30 +1,42 @@
 """Datasets and augmentations. The renderer is `crosspoint.data.render.render`."""
 
 from crosspoint.data.augment import CloudAugmentation, ImageAugmentation, augment_clouds, augment_images, prepare_images
+from crosspoint.data.cloud_augment import CloudViews, strong_clouds, weak_clouds
 from crosspoint.data.folder import CloudFolder
+from crosspoint.data.image_augment import ImageViews, plain_images, strong_images, weak_images
 from crosspoint.data.modelnet40 import ModelNet10, ModelNet40
 from crosspoint.data.sample import Batch, Sample, UpAxis, collate
 from crosspoint.data.scanobjectnn import ScanObjectNN
 from crosspoint.data.shapenet_part import ShapeNetPart
 from crosspoint.data.shapenet_render import ShapeNetRender
-from crosspoint.data.shapes import PoseVariation, Shapes
+from crosspoint.data.shapes import DomainShift, PairedShapes, PoseVariation, Shapes, ShiftedShapes
 
 __all__ = [
     "Batch",
     "CloudAugmentation",
     "CloudFolder",
+    "CloudViews",
+    "DomainShift",
     "ImageAugmentation",
+    "ImageViews",
     "ModelNet10",
     "ModelNet40",
+    "PairedShapes",
     "PoseVariation",
     "Sample",
     "ScanObjectNN",
     "ShapeNetPart",
     "ShapeNetRender",
     "Shapes",
+    "ShiftedShapes",
     "UpAxis",
     "augment_clouds",
     "augment_images",
     "collate",
+    "plain_images",
     "prepare_images",
+    "strong_clouds",
+    "strong_images",
+    "weak_clouds",
+    "weak_images",
 ]
