@@ -54,7 +54,8 @@ def parameter_groups(
         decay_scalars: Whether parameters without a dimension decay, as in the official code.
 
     Returns:
-        What ``torch.optim.AdamW`` takes: groups with ``name``, ``params``, ``lr`` and ``weight_decay``, in the order of the model's parameters.
+        What ``torch.optim.AdamW`` takes: groups with ``name``, ``params``, ``lr`` and ``weight_decay``, in the order of
+        the model's parameters.
 
     Raises:
         ValueError: If the layer decay is outside (0, 1], or is below 1 and the model has no image transformer.
