@@ -29,7 +29,7 @@ class ImageConfig:
     """Channels of a token."""
     layers: int = 3
     """Transformer blocks."""
-    heads: int = 4
+    heads: int = 2
     """Attention heads."""
     activation: Activation = "gelu"
     """Nonlinearity of the blocks; CLIP's own weights need quick_gelu."""
@@ -63,7 +63,7 @@ class CloudConfig:
     """Channels of a token in the transformer."""
     layers: int = 3
     """Transformer blocks."""
-    heads: int = 4
+    heads: int = 2
     """Attention heads."""
     drop_path: float = 0.1
     """Probability that training skips the last block for an object; it grows linearly from 0 at the first block."""
@@ -90,7 +90,7 @@ class TextConfig:
     """Channels of a token."""
     layers: int = 2
     """Transformer blocks."""
-    heads: int = 4
+    heads: int = 2
     """Attention heads."""
     activation: Activation = "gelu"
     """Nonlinearity of the blocks; CLIP's own weights need quick_gelu."""

@@ -103,26 +103,6 @@ class AlignedModel(nn.Module):
         scores: Tensor = self.logit_scale.exp() * (feature @ self.classifier)
         return scores
 
-    def image_depth(self, name: str) -> int | None:
-        """How deep in the image transformer a parameter stands, for learning rates that decay by layer.
-
-        Args:
-            name: A name of `named_parameters`.
-
-        Returns:
-            0 for what stands before the first block (embeddings, class and mask token, first LayerNorm), i + 1 for
-            block i of L, None for all else, whose rate does not decay.
-        """
-        if name == "image.mask_token":
-            return 0
-        prefix = "image.clip.vision_model."
-        if not name.startswith(prefix):
-            return None
-        words = name.removeprefix(prefix).split(".")
-        if words[0] in ("embeddings", "pre_layrnorm"):
-            return 0
-        return int(words[2]) + 1 if words[:2] == ["encoder", "layers"] else None
-
     def _text(self) -> TextTower:
         if self.text is None:
             raise ValueError("the text tower must be there to read class names, got a model that dropped it")

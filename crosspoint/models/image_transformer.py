@@ -55,7 +55,7 @@ class ImageBranch(nn.Module):
                 hidden_act=config.activation,
             )
         )
-        self.mask_token = nn.Parameter(torch.empty(config.width))
+        self.mask_token = nn.Parameter(torch.empty(1, 1, config.width))
         nn.init.normal_(self.mask_token, std=_INITIAL_DEVIATION)
         self.patch_norm = nn.LayerNorm(config.width)
         self.decoder = nn.Linear(config.width, config.patch_size**2 * 3)
@@ -78,7 +78,7 @@ class ImageBranch(nn.Module):
         if images.dim() != 4 or images.shape[1:] != (3, size, size):
             raise ValueError(f"images must be (B, 3, {size}, {size}), got {tuple(images.shape)}")
         transformer = self.clip.vision_model
-        patches = self._embed(images)
+        patches = transformer.embeddings.patch_embedding(images).flatten(2).transpose(1, 2)
         if mask is not None:
             if mask.shape != (len(images), grid, grid) or mask.dtype != torch.bool:
                 raise ValueError(
@@ -96,11 +96,3 @@ class ImageBranch(nn.Module):
         patches = self.patch_norm(tokens[:, 1:])
         pixels = self.decoder(patches).transpose(1, 2).unflatten(2, (grid, grid))
         return Branch(feature, summary, project(patches), functional.pixel_shuffle(pixels, self.patch_size))
-
-    def _embed(self, images: Tensor) -> Tensor:
-        """(B, T, W) embeddings of the patches, without position."""
-        convolution = self.clip.vision_model.embeddings.patch_embedding
-        # One matrix product over all patches: on a CPU faster than the convolution that it is.
-        patches = functional.pixel_unshuffle(images, self.patch_size).flatten(2).transpose(1, 2)
-        embedded: Tensor = functional.linear(patches, convolution.weight.flatten(1), convolution.bias)
-        return embedded

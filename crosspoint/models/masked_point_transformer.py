@@ -43,9 +43,9 @@ class CloudBranch(nn.Module):
         self.group_size = config.group_size
         self.tokens = PointTokens(config.token_widths)
         self.embed = nn.Linear(self.tokens.out_channels, config.width)
-        self.class_token = nn.Parameter(torch.empty(config.width))
-        self.class_position = nn.Parameter(torch.empty(config.width))
-        self.mask_token = nn.Parameter(torch.empty(config.width))
+        self.class_token = nn.Parameter(torch.empty(1, 1, config.width))
+        self.class_position = nn.Parameter(torch.empty(1, 1, config.width))
+        self.mask_token = nn.Parameter(torch.empty(1, 1, config.width))
         self.position = nn.Sequential(
             nn.Linear(3, _POSITION_HIDDEN), nn.GELU(), nn.Linear(_POSITION_HIDDEN, config.width)
         )
@@ -120,8 +120,8 @@ class CloudBranch(nn.Module):
             if mask.shape != centers.shape[:2] or mask.dtype != torch.bool:
                 raise ValueError(f"mask must be {tuple(centers.shape[:2])} bool, got {tuple(mask.shape)} {mask.dtype}")
             visible = torch.where(mask.unsqueeze(2), self.mask_token, embedded)
-        first = self.class_token.expand(len(centers), 1, -1)
-        first_position = self.class_position.expand(len(centers), 1, -1)
+        first = self.class_token.expand(len(centers), -1, -1)
+        first_position = self.class_position.expand(len(centers), -1, -1)
         tokens = torch.cat([first, visible], dim=1)
         positions = torch.cat([first_position, self.position(centers)], dim=1)
         for block in self.blocks:
