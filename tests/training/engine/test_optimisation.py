@@ -4,37 +4,36 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, AdamW
-from transformers import CLIPVisionConfig, CLIPVisionModel
+from torch.optim import SGD
 
-from crosspoint.engine.optimisation import image_layer, parameter_groups, warmup_cosine, warmup_cosine_factor
+from crosspoint.aligned_config import AlignedConfig, CloudConfig, ImageConfig, TextConfig
+from crosspoint.engine.optimisation import (
+    ALSO_DECAYED_AS_CODE,
+    adamw,
+    parameter_groups,
+    warmup_cosine,
+    warmup_cosine_factor,
+)
+from crosspoint.models.aligned import AlignedModel
 
 DEPTH = 3
 
 
-class Model(nn.Module):
-    """The parts whose rates differ, around CLIP's own transformer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": DEPTH, "num_attention_heads": 2}
-        config = CLIPVisionConfig(**sizes, image_size=8, patch_size=4)
-        self.image = nn.Module()
-        self.image.transformer = CLIPVisionModel(config)
-        self.image.mask_token = nn.Parameter(torch.zeros(1, 1, 8))
-        self.image.patch_norm = nn.LayerNorm(8)
-        self.cloud = nn.Module()
-        self.cloud.layers = nn.ModuleList([nn.Linear(2, 2)])
-        self.cloud.pos_embed = nn.Linear(3, 2)
-        self.cloud.frozen = nn.Linear(2, 2).requires_grad_(False)
-        self.classifier = nn.Parameter(torch.zeros(2, 3))
-        self.logit_scale = nn.Parameter(torch.zeros(()))
+def small_model() -> AlignedModel:
+    """Image and cloud branch with as many blocks, frozen tokens, and two classes."""
+    torch.manual_seed(0)
+    sizes = {"width": 8, "layers": DEPTH, "heads": 2}
+    image, cloud = ImageConfig(image_size=8, patch_size=4, **sizes), CloudConfig(token_widths=(4, 4, 4, 4), **sizes)
+    model = AlignedModel(AlignedConfig(embedding=8, image=image, cloud=cloud, text=TextConfig(**sizes)))
+    model.set_classes(["chair", "table"])
+    model.drop_text()
+    model.cloud.freeze_tokens()
+    return model
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return Model()
+def model() -> AlignedModel:
+    return small_model()
 
 
 def by_name(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -45,68 +44,76 @@ def by_name(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, dict[st
     return found
 
 
-def test_rates_fall_towards_the_input(model: Model) -> None:
-    rates = {name: group["lr"] for name, group in by_name(model, parameter_groups(model, learning_rate=2.0)).items()}
+def test_rates_fall_towards_the_input(model: AlignedModel) -> None:
+    groups = by_name(model, parameter_groups(model, learning_rate=2.0, layer_of=model.image_depth))
+    rates = {name: group["lr"] for name, group in groups.items()}
     for name, rate in rates.items():
-        if ".layers." in name and name.startswith("image."):
+        if name.startswith("image.") and ".layers." in name:
             block = int(name.split(".layers.")[1].split(".")[0])
             expected = 2.0 * 0.65 ** (DEPTH - block)  # the last block has 0.65
-        elif any(part in name for part in ("_embedding", "pre_layrnorm", "mask_token")):
+        elif name.startswith("image.") and any(part in name for part in ("_embedding", "pre_layrnorm", "mask_token")):
             expected = 2.0 * 0.65 ** (DEPTH + 1)
         else:
             expected = 2.0
         assert rate == pytest.approx(expected), name
-    assert sum(rate == 2.0 for rate in rates.values()) == 2 + 2 + 4 + 2  # norms after the blocks; cloud; the last two
     assert len(set(rates.values())) == DEPTH + 2
+    inputs = sorted(name for name, rate in rates.items() if rate == min(rates.values()))
+    prefix = "image.clip.vision_model."
+    assert inputs == [
+        f"{prefix}embeddings.class_embedding",
+        f"{prefix}embeddings.patch_embedding.weight",
+        f"{prefix}embeddings.position_embedding.weight",
+        f"{prefix}pre_layrnorm.bias",
+        f"{prefix}pre_layrnorm.weight",
+        "image.mask_token",
+    ]
 
 
-def test_the_official_names_of_layers() -> None:
-    """Twelve blocks, as in ViT-B/16: the input is 13 factors away from what follows the blocks."""
-    assert image_layer("image.transformer.encoder.layers.11.mlp.fc1.weight") == 12
-    assert image_layer("image.transformer.vision_model.embeddings.position_embedding.weight") == 0
-    assert image_layer("image.mask_token") == 0
-    for name in ("cloud.mask_token", "cloud.encoder.layers.3.weight", "image.decoder.weight", "logit_scale"):
-        assert image_layer(name) is None
-
-
-@pytest.mark.parametrize("decay_scalars", [False, True])
-def test_what_decays(model: Model, decay_scalars: bool) -> None:
-    groups = by_name(model, parameter_groups(model, learning_rate=1.0, weight_decay=0.05, decay_scalars=decay_scalars))
+@pytest.mark.parametrize("as_code", [False, True])
+def test_what_decays(model: AlignedModel, as_code: bool) -> None:
+    also = ALSO_DECAYED_AS_CODE if as_code else ()
+    groups = by_name(model, parameter_groups(model, learning_rate=1.0, weight_decay=0.05, also_decayed=also))
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            decays = parameter.dim() >= 2 or (name == "logit_scale" and decay_scalars)
+            decays = parameter.dim() >= 2 or (
+                as_code and (name == "logit_scale" or name.endswith(("_token", "_position")))
+            )
             assert groups[name]["weight_decay"] == (0.05 if decays else 0.0), name
-    assert groups["image.mask_token"]["weight_decay"] == 0.05
+    with pytest.raises(ValueError, match=r"^also_decayed must name parameters of the model, got nobody$"):
+        parameter_groups(model, learning_rate=1.0, also_decayed=["logit_scale", "nobody"])
 
 
 def test_one_step_by_hand() -> None:
     """The first step of AdamW has the size of the rate, and decay takes its share of the weight first."""
-    torch.manual_seed(0)
-    model = Model()
+    model = small_model()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    optimiser = AdamW(parameter_groups(model, learning_rate=0.1, weight_decay=0.05))
+    groups = parameter_groups(
+        model, learning_rate=0.1, weight_decay=0.05, layer_of=model.image_depth, also_decayed=["logit_scale"]
+    )
+    optimiser = adamw(groups)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimiser.step()
+    block = "image.clip.vision_model.encoder.layers.1.mlp.fc1"
     for name, rate, decay in (
-        ("image.transformer.encoder.layers.1.mlp.fc1.weight", 0.1 * 0.65**2, 0.05),
-        ("image.transformer.encoder.layers.1.mlp.fc1.bias", 0.1 * 0.65**2, 0.0),
-        ("cloud.layers.0.weight", 0.1, 0.05),
-        ("logit_scale", 0.1, 0.0),
+        (f"{block}.weight", 0.1 * 0.65**2, 0.05),
+        (f"{block}.bias", 0.1 * 0.65**2, 0.0),
+        ("image.mask_token", 0.1 * 0.65**4, 0.0),
+        ("cloud.embed.weight", 0.1, 0.05),
+        ("classifier", 0.1, 0.05),
+        ("logit_scale", 0.1, 0.05),
     ):
         expected = before[name] * (1 - rate * decay) - rate
         torch.testing.assert_close(model.get_parameter(name).detach(), expected, msg=name)
-    assert torch.equal(model.get_parameter("cloud.frozen.weight"), before["cloud.frozen.weight"])
+    for name, parameter in model.cloud.tokens.named_parameters(prefix="cloud.tokens"):
+        assert torch.equal(parameter.detach(), before[name])
 
 
-def test_without_layer_decay_no_image_transformer_is_needed() -> None:
-    linear = nn.Linear(2, 2)
-    groups = parameter_groups(linear, learning_rate=0.1, layer_decay=1.0)
+def test_the_same_rate_for_all() -> None:
+    groups = parameter_groups(nn.Linear(2, 2), learning_rate=0.1)
     assert [(group["lr"], group["weight_decay"]) for group in groups] == [(0.1, 0.05), (0.1, 0.0)]
-    with pytest.raises(ValueError, match=r"^layer_decay must be 1 for a model without an image transformer, got 0.65$"):
-        parameter_groups(linear, learning_rate=0.1)
     with pytest.raises(ValueError, match=r"^layer_decay must lie in \(0, 1\], got 0$"):
-        parameter_groups(linear, learning_rate=0.1, layer_decay=0)
+        parameter_groups(nn.Linear(2, 2), learning_rate=0.1, layer_decay=0)
 
 
 def test_the_schedule_by_hand() -> None:
