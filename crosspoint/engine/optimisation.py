@@ -1,24 +1,32 @@
-"""AdamW with rates that fall towards the input of a transformer, and a schedule of warm-up and cosine."""
+"""AdamW with rates that fall towards the input of the image transformer, and a schedule of warm-up and cosine."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+import re
 from typing import Any
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-ALSO_DECAYED_AS_CODE = (
-    "logit_scale",
-    "image.mask_token",
-    "cloud.mask_token",
-    "cloud.class_token",
-    "cloud.class_position",
-)
-"""Parameters of an aligned model that decay in the official code of Cross-MoST, where only what has exactly one
-dimension does not: its temperature has none, and its tokens have two more."""
+# Names of the parts of a CLIP vision transformer (transformers) inside the image branch, which comes as `image.`.
+_BLOCK = re.compile(r"^image\..*\bencoder\.layers\.(\d+)\.")
+_INPUT = re.compile(r"^image\..*(embedding|pre_layrnorm|mask_token)")
+
+
+def image_layer(name: str) -> int | None:
+    """Layer of a parameter in the image transformer, from its input.
+
+    Args:
+        name: Of a parameter of a model whose image branch is called ``image``.
+
+    Returns:
+        0 for the embeddings, the mask token and the first normalisation, i + 1 for block i, None for anything else.
+    """
+    if block := _BLOCK.match(name):
+        return int(block[1]) + 1
+    return 0 if _INPUT.match(name) else None
 
 
 def parameter_groups(
@@ -27,53 +35,50 @@ def parameter_groups(
     learning_rate: float,
     weight_decay: float = 0.05,
     layer_decay: float = 0.65,
-    layer_of: Callable[[str], int | None] | None = None,
-    also_decayed: Collection[str] = (),
+    decay_scalars: bool = False,
 ) -> list[dict[str, Any]]:
-    r"""Groups for an optimiser: layers of a transformer with rates that fall towards its input, with and without decay.
+    r"""Groups for an optimiser: layers of the image transformer with falling rates, with and without weight decay.
 
-    With D blocks, what stands in layer l has the rate :math:`\eta\, r^{D + 1 - l}`: 0 is the input, i + 1 is block i.
-    Everything outside these layers has the rate :math:`\eta`. Parameters of two or more dimensions decay; biases,
-    normalisations, single tokens and the temperature do not.
+    With D blocks, layer l of the image transformer (:func:`image_layer`) has the rate :math:`\eta\, r^{D + 1 - l}`;
+    everything else has the rate :math:`\eta`: the cloud branch, projections, heads, the classifier, the temperature.
+    Parameters of two or more dimensions decay, those of one (biases, normalisations, the class token of CLIP) do not.
 
-    Source: Cross-MoST's code (Dharmasiri et al., 2024), for CLIP's image transformer alone: r = 0.65, weight decay 0.05.
+    Source: Cross-MoST's code (Dharmasiri et al., 2024), with layer decay 0.65 and weight decay 0.05. There the
+    temperature, which has no dimension, decays too.
 
     Args:
         model: Parameters that need no gradient are left out.
         learning_rate: The rate :math:`\eta`.
-        weight_decay: Of what decays.
-        layer_decay: r, in (0, 1].
-        layer_of: Layer of a parameter by its name, or None outside the layers, as ``AlignedModel.image_depth`` tells;
-            without it all parameters have the same rate.
-        also_decayed: Names of parameters that decay though they have fewer than two dimensions;
-            ``ALSO_DECAYED_AS_CODE`` is what the official code does.
+        weight_decay: Of the weights that decay.
+        layer_decay: r, in (0, 1]; 1 gives all layers the same rate.
+        decay_scalars: Whether parameters without a dimension decay, as in the official code.
 
     Returns:
-        What ``adamw`` takes: groups with ``name``, ``params``, ``lr`` and ``weight_decay``, in the order of the model's
-        parameters.
+        What ``adamw`` takes: groups with ``name``, ``params``, ``lr`` and ``weight_decay``, in the order of
+        the model's parameters.
 
     Raises:
-        ValueError: If the layer decay is outside (0, 1], or ``also_decayed`` names what the model does not have.
+        ValueError: If the layer decay is outside (0, 1], or is below 1 and the model has no image transformer.
     """
     if not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay must lie in (0, 1], got {layer_decay}")
-    layers = {name: layer_of(name) if layer_of else None for name, _ in model.named_parameters()}
-    if unknown := sorted(set(also_decayed) - set(layers)):
-        raise ValueError(f"also_decayed must name parameters of the model, got {', '.join(unknown)}")
-    outside = 1 + max((layer for layer in layers.values() if layer is not None), default=0)
+    layers = {name: image_layer(name) for name, _ in model.named_parameters()}
+    depth = max((layer for layer in layers.values() if layer is not None), default=0)
+    if depth == 0 and layer_decay < 1:
+        raise ValueError(f"layer_decay must be 1 for a model without an image transformer, got {layer_decay}")
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         found = layers[name]
-        layer = outside if found is None else found
-        decays = parameter.dim() >= 2 or name in also_decayed
+        layer = depth + 1 if found is None else found
+        decays = parameter.dim() >= 2 or (parameter.dim() == 0 and decay_scalars)
         group = f"layer {layer}{'' if decays else ', no weight decay'}"
         if group not in groups:
             groups[group] = {
                 "name": group,
                 "params": [],
-                "lr": learning_rate * layer_decay ** (outside - layer),
+                "lr": learning_rate * layer_decay ** (depth + 1 - layer),
                 "weight_decay": weight_decay if decays else 0.0,
             }
         groups[group]["params"].append(parameter)

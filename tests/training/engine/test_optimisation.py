@@ -8,8 +8,8 @@ from torch.optim import SGD
 
 from crosspoint.aligned_config import AlignedConfig, CloudConfig, ImageConfig, TextConfig
 from crosspoint.engine.optimisation import (
-    ALSO_DECAYED_AS_CODE,
     adamw,
+    image_layer,
     parameter_groups,
     warmup_cosine,
     warmup_cosine_factor,
@@ -45,7 +45,7 @@ def by_name(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, dict[st
 
 
 def test_rates_fall_towards_the_input(model: AlignedModel) -> None:
-    groups = by_name(model, parameter_groups(model, learning_rate=2.0, layer_of=model.image_depth))
+    groups = by_name(model, parameter_groups(model, learning_rate=2.0))
     rates = {name: group["lr"] for name, group in groups.items()}
     for name, rate in rates.items():
         if name.startswith("image.") and ".layers." in name:
@@ -69,28 +69,28 @@ def test_rates_fall_towards_the_input(model: AlignedModel) -> None:
     ]
 
 
-@pytest.mark.parametrize("as_code", [False, True])
-def test_what_decays(model: AlignedModel, as_code: bool) -> None:
-    also = ALSO_DECAYED_AS_CODE if as_code else ()
-    groups = by_name(model, parameter_groups(model, learning_rate=1.0, weight_decay=0.05, also_decayed=also))
+def test_layers_of_twelve_blocks_and_of_nothing_else() -> None:
+    assert image_layer("image.clip.vision_model.encoder.layers.11.mlp.fc1.weight") == 12
+    for name in ("cloud.mask_token", "cloud.blocks.3.norm.weight", "image.decoder.weight", "logit_scale"):
+        assert image_layer(name) is None
+
+
+@pytest.mark.parametrize("decay_scalars", [False, True])
+def test_what_decays(model: AlignedModel, decay_scalars: bool) -> None:
+    groups = by_name(model, parameter_groups(model, learning_rate=1.0, weight_decay=0.05, decay_scalars=decay_scalars))
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            decays = parameter.dim() >= 2 or (
-                as_code and (name == "logit_scale" or name.endswith(("_token", "_position")))
-            )
+            decays = parameter.dim() >= 2 or (name == "logit_scale" and decay_scalars)
             assert groups[name]["weight_decay"] == (0.05 if decays else 0.0), name
-    with pytest.raises(ValueError, match=r"^also_decayed must name parameters of the model, got nobody$"):
-        parameter_groups(model, learning_rate=1.0, also_decayed=["logit_scale", "nobody"])
+    for name in ("image.mask_token", "cloud.mask_token", "cloud.class_token", "cloud.class_position"):
+        assert groups[name]["weight_decay"] == 0.05, "the official code's tokens have three dimensions"
 
 
 def test_one_step_by_hand() -> None:
     """The first step of AdamW has the size of the rate, and decay takes its share of the weight first."""
     model = small_model()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    groups = parameter_groups(
-        model, learning_rate=0.1, weight_decay=0.05, layer_of=model.image_depth, also_decayed=["logit_scale"]
-    )
-    optimiser = adamw(groups)
+    optimiser = adamw(parameter_groups(model, learning_rate=0.1, weight_decay=0.05, decay_scalars=True))
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimiser.step()
@@ -98,7 +98,7 @@ def test_one_step_by_hand() -> None:
     for name, rate, decay in (
         (f"{block}.weight", 0.1 * 0.65**2, 0.05),
         (f"{block}.bias", 0.1 * 0.65**2, 0.0),
-        ("image.mask_token", 0.1 * 0.65**4, 0.0),
+        ("image.mask_token", 0.1 * 0.65**4, 0.05),
         ("cloud.embed.weight", 0.1, 0.05),
         ("classifier", 0.1, 0.05),
         ("logit_scale", 0.1, 0.05),
@@ -109,9 +109,11 @@ def test_one_step_by_hand() -> None:
         assert torch.equal(parameter.detach(), before[name])
 
 
-def test_the_same_rate_for_all() -> None:
-    groups = parameter_groups(nn.Linear(2, 2), learning_rate=0.1)
+def test_without_layer_decay_no_image_transformer_is_needed() -> None:
+    groups = parameter_groups(nn.Linear(2, 2), learning_rate=0.1, layer_decay=1.0)
     assert [(group["lr"], group["weight_decay"]) for group in groups] == [(0.1, 0.05), (0.1, 0.0)]
+    with pytest.raises(ValueError, match=r"^layer_decay must be 1 for a model without an image transformer, got 0.65$"):
+        parameter_groups(nn.Linear(2, 2), learning_rate=0.1)
     with pytest.raises(ValueError, match=r"^layer_decay must lie in \(0, 1\], got 0$"):
         parameter_groups(nn.Linear(2, 2), learning_rate=0.1, layer_decay=0)
 
