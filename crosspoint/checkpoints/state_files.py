@@ -19,12 +19,13 @@ _WRAPPERS = ("state_dict", "model_state_dict", "base_model", "model")  # under w
 _PARALLEL = "module."  # what DataParallel puts before every name
 
 # What scripts save beside the weights: their arguments, and scores as numbers of numpy (1 or 2).
+_NUMPY_SCALAR: Any = np.float64(0).__reduce__()[0]
 _HARMLESS: list[Any] = [
     argparse.Namespace,
     np.dtype,
     *(type(np.dtype(name)) for name in ("float32", "float64", "int64")),
-    np._core.multiarray.scalar,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
+    (_NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
 ]
 
 

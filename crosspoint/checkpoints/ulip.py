@@ -1,17 +1,12 @@
-"""Starting points of aligned models from other projects: CLIP, ULIP and Cross-MoST, Point-BERT and its dVAE."""
+"""Weights of ULIP, of Cross-MoST, of Point-BERT and of its dVAE."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from torch import Tensor
-from transformers import CLIPModel
-
-from crosspoint.aligned_config import AlignedConfig, CloudConfig, ImageConfig, TextConfig
+from crosspoint.aligned_config import AlignedConfig
 from crosspoint.checkpoints.aligned_layouts import (
     Entry,
     cloud_layout,
@@ -22,91 +17,14 @@ from crosspoint.checkpoints.aligned_layouts import (
     text_sizes,
     tokens_layout,
 )
+from crosspoint.checkpoints.aligned_report import AlignedReport, take
 from crosspoint.checkpoints.state_files import State, plain_state
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.tokenizer import TextTokenizer
-from crosspoint.models.transfer import Transfer, transfer_weights
 
 Source = str | PathLike[str] | Mapping[str, Any]
 
-# What masked modelling adds, which only Cross-MoST's own files have; it may start at random.
-_FOR_MASKS = (
-    "image.mask_token",
-    "image.patch_norm.",
-    "image.decoder.",
-    "cloud.mask_token",
-    "cloud.compare",
-    "cloud.predict.",
-)
 _GROUPS, _GROUP_SIZE = 64, 32  # Cross-MoST's
-
-
-@dataclass(frozen=True)
-class AlignedReport:
-    """What came out of a file or a folder."""
-
-    layout: str
-    """Whose weights they are, and of which parts of the model."""
-    model: AlignedModel
-    """The model with these weights."""
-    transfer: Transfer
-    """What was taken over, by the names in the source; missing are weights of the parts that it holds."""
-
-    def __str__(self) -> str:
-        return f"{self.layout}; {self.transfer}"
-
-
-def load_clip(source: str, *, cloud: CloudConfig | None = None) -> AlignedReport:
-    """An aligned model whose image branch and text tower are CLIP's; the cloud branch has random weights.
-
-    Args:
-        source: Folder or name on the model hub of a CLIP of transformers, such as openai/clip-vit-base-patch16.
-        cloud: Sizes of the cloud branch; None for those of the paper.
-
-    Raises:
-        OSError: If the weights or the tokenizer cannot be read.
-        ValueError: If it is another kind of CLIP.
-    """
-    try:
-        clip: CLIPModel = CLIPModel.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise OSError(f"{source} must hold a CLIP that can be loaded, got none ({reason})") from error
-    sizes: Any = clip.config
-    vision, text = sizes.vision_config, sizes.text_config
-    config = AlignedConfig(
-        embedding=sizes.projection_dim,
-        image=ImageConfig(
-            image_size=vision.image_size,
-            patch_size=vision.patch_size,
-            width=vision.hidden_size,
-            layers=vision.num_hidden_layers,
-            heads=vision.num_attention_heads,
-            activation=vision.hidden_act,
-        ),
-        cloud=AlignedConfig.paper().cloud if cloud is None else cloud,
-        text=TextConfig(
-            vocabulary=text.vocab_size,
-            context=text.max_position_embeddings,
-            width=text.hidden_size,
-            layers=text.num_hidden_layers,
-            heads=text.num_attention_heads,
-            activation=text.hidden_act,
-        ),
-    )
-    model = AlignedModel(config, TextTokenizer.from_pretrained(source))
-    state = clip.state_dict()
-    prefixes = {
-        "vision_model.": "image.clip.",
-        "visual_projection.": "image.clip.",
-        "text_model.": "text.clip.",
-        "text_projection.": "text.clip.",
-        "logit_scale": "",
-    }
-    entries = [
-        Entry(ours + name, name) for name in state for prefix, ours in prefixes.items() if name.startswith(prefix)
-    ]
-    return AlignedReport("CLIP: image and text", model, _take(model, entries, state, source))
 
 
 def load_ulip(
@@ -161,7 +79,7 @@ def load_ulip(
         raise ValueError(
             f"weights must be complete enough to tell the network's sizes, got none named {error.args[0]} in {origin}"
         ) from error
-    transfer = _take(model, entries, state, origin)
+    transfer = take(model, entries, state, origin)
     project = "Point-BERT" if prefix == "transformer_q." else "ULIP or Cross-MoST"
     return AlignedReport(f"{project}: {', '.join(parts)}", model, transfer)
 
@@ -182,7 +100,7 @@ def load_dvae(source: Source, model: AlignedModel) -> AlignedReport:
     if "encoder.first_conv.0.weight" not in state:
         some = ", ".join(list(state)[:4])
         raise ValueError(f"weights must be of Point-BERT's dVAE, got {origin} with {some}")
-    transfer = _take(model, tokens_layout("cloud.tokens.", "encoder."), state, origin)
+    transfer = take(model, tokens_layout("cloud.tokens.", "encoder."), state, origin)
     return AlignedReport("Point-BERT's dVAE: the network of the cloud's tokens", model, transfer)
 
 
@@ -215,38 +133,3 @@ def _entries(state: State, parts: list[str], prefix: str) -> list[Entry]:
     if "logit_scale" in state:
         entries.append(Entry("logit_scale", "logit_scale"))
     return entries
-
-
-def _take(model: AlignedModel, entries: Iterable[Entry], state: State, origin: str) -> Transfer:
-    """Copies what the entries name, and reports by the names in the source.
-
-    Raises:
-        ValueError: If weights are of another shape, or missing where masked modelling is not what they are for.
-    """
-    entries = list(entries)
-    values: dict[str, Tensor] = {}
-    for entry in entries:
-        if entry.theirs in state:
-            value = state[entry.theirs]
-            values[entry.ours] = value if entry.read is None else entry.read(value)
-    theirs = {entry.ours: entry.theirs for entry in entries}
-    own = model.state_dict()
-    unfit = [
-        f"{theirs[name]} {tuple(value.shape)} for {tuple(own[name].shape) if name in own else 'nothing'}"
-        for name, value in values.items()
-        if name not in own or own[name].shape != value.shape
-    ]
-    if unfit:
-        raise ValueError(f"weights must have the sizes of the model, got {', '.join(unfit[:3])} in {origin}")
-    missing = [entry for entry in entries if entry.ours not in values]
-    needed = [entry.theirs for entry in missing if not entry.ours.startswith(_FOR_MASKS)]
-    if needed:
-        raise ValueError(f"weights must be complete, got none named {', '.join(needed[:3])} in {origin}")
-    transfer = transfer_weights(model, values)
-    known = {entry.theirs for entry in entries}
-    return dataclasses.replace(
-        transfer,
-        taken=tuple(dict.fromkeys(theirs[name] for name in transfer.taken)),
-        missing=tuple(entry.theirs for entry in missing),
-        unused=tuple(name for name in state if name not in known),
-    )
