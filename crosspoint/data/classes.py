@@ -1,4 +1,4 @@
-"""Datasets under another list of classes: renamed, restricted to what two datasets share, or without labels."""
+"""Datasets under another list of classes: renamed, restricted to what two datasets share, without labels, in part."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch.utils.data import Dataset
 
-from crosspoint.data.keys import ItemKey, split_key
+from crosspoint.data.keys import ItemKey, random_stream, split_key
 from crosspoint.data.paired import LabelledDataset
 from crosspoint.data.sample import Sample, UpAxis
 
 UNKNOWN = -1
-"""Label of an object whose class is none of those asked for, or is not known."""
+"""Label of an object whose class is not known."""
 _SHOWN = 5  # class names in a message
 
 
@@ -34,7 +34,8 @@ class UnderClasses(Dataset[Sample]):
         dataset: The objects.
         class_names: The classes, in the order of the new labels. They are matched by `plain_name`.
         rename: New names of the dataset's classes by their old ones; two of the same new name become one class.
-        keep_others: Whether objects of other classes stay, with the label -1, or are left out.
+
+    Objects of other classes are left out.
 
     Attributes:
         class_names: As given.
@@ -51,7 +52,6 @@ class UnderClasses(Dataset[Sample]):
         class_names: Sequence[str],
         *,
         rename: Mapping[str, str] | None = None,
-        keep_others: bool = False,
     ) -> None:
         self._dataset = dataset
         self.class_names = tuple(class_names)
@@ -63,7 +63,7 @@ class UnderClasses(Dataset[Sample]):
         own = renamed(dataset.class_names, rename or {})
         new_label = [position.get(plain_name(name), UNKNOWN) for name in own]
         labels = [UNKNOWN if label == UNKNOWN else new_label[label] for label in map(int, dataset.labels)]
-        self._rows = [row for row, label in enumerate(labels) if keep_others or label != UNKNOWN]
+        self._rows = [row for row, label in enumerate(labels) if label != UNKNOWN]
         self.labels = [labels[row] for row in self._rows]
         if not self._rows:
             raise ValueError(
@@ -78,6 +78,34 @@ class UnderClasses(Dataset[Sample]):
         index, epoch = split_key(key, len(self))
         sample = self._dataset[self._rows[index], epoch]
         sample["label"] = torch.tensor(self.labels[index])
+        return sample
+
+
+class Unlabelled(Dataset[Sample]):
+    """A dataset of which only the possible classes are known.
+
+    Args:
+        dataset: The objects.
+        class_names: The classes, in the order of the labels that models are to give.
+
+    Attributes:
+        class_names: As given.
+        up_axis: The dataset's.
+        labels: -1 for every item.
+    """
+
+    def __init__(self, dataset: LabelledDataset, class_names: Sequence[str]) -> None:
+        self._dataset = dataset
+        self.class_names = tuple(class_names)
+        self.up_axis: UpAxis = dataset.up_axis
+        self.labels = [UNKNOWN] * len(dataset)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, key: ItemKey) -> Sample:
+        sample = self._dataset[key]
+        sample["label"] = torch.tensor(UNKNOWN)
         return sample
 
 
@@ -102,6 +130,27 @@ class Rows(Dataset[Sample]):
     def __getitem__(self, key: ItemKey) -> Sample:
         index, epoch = split_key(key, len(self))
         return self._dataset[self._rows[index], epoch]
+
+
+def held_out(labels: Sequence[int], share: float) -> tuple[list[int], list[int]]:
+    """Rows to train on and rows to test on, the same in every run.
+
+    Args:
+        labels: Label of each row.
+        share: Share of the rows of each class that are tested on, rounded down.
+
+    Returns:
+        (train, test), each in order.
+    """
+    rows_of: dict[int, list[int]] = {}
+    for row, label in enumerate(labels):
+        rows_of.setdefault(label, []).append(row)
+    test: set[int] = set()
+    for label, rows in rows_of.items():
+        order = random_stream(0, len(rows_of), label + 1).permutation(len(rows))
+        test |= {rows[place] for place in order[: int(share * len(rows))]}
+    everything = range(len(labels))
+    return [row for row in everything if row not in test], [row for row in everything if row in test]
 
 
 def renamed(class_names: Sequence[str], rename: Mapping[str, str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from crosspoint.config import (
     Axis,
+    Flag,
     ScanObjectNNVariant,
     require,
     require_at_least,
@@ -20,8 +21,7 @@ PairDataset = Literal[
     "shapenet_render",
     "modelnet40",
     "modelnet10",
-    "modelnet40_meshes",
-    "modelnet10_meshes",
+    "modelnet_meshes",
     "scanobjectnn",
     "redwood",
     "co3d",
@@ -39,11 +39,13 @@ class PairDataConfig:
     root: Path | None = None
     """Folder of the dataset; required for all but shapes. `python -m crosspoint.data check FOLDER` tells what it is."""
     images: Path | None = None
-    """Folder of pictures, where they do not lie beside the clouds (folder, modelnet40_meshes, modelnet10_meshes)."""
+    """Folder of pictures, where they do not lie beside the clouds (folder and modelnet_meshes)."""
     variant: ScanObjectNNVariant = "obj_bg"
     """Which variant of scanobjectnn: with background, objects alone, or the hardest."""
     up_axis: Axis = "y"
     """Vertical axis of the dataset's clouds; strong views turn them about it and rendered pictures show it upright."""
+    unlabelled: Flag = False
+    """Take no classes from the names of folders: every object counts as of unknown class (folder only)."""
     rename: tuple[str, ...] = ()
     """Other names for classes of the dataset, each old=new; two classes of one new name become one."""
     per_class: int = 60
@@ -59,7 +61,7 @@ class PairDataConfig:
     image_size: int = 48
     """Height and width of the pictures in pixels, before augmentation."""
     views: int = 4
-    """Pictures rendered of each object that has none."""
+    """Pictures of each object that evaluation looks at, and that are rendered where there are none."""
     view_mode: Literal["shaded", "depth"] = "shaded"
     """What rendered pictures show."""
     workers: int = 0
@@ -77,11 +79,13 @@ class PairDataConfig:
             )
         if procedural and self.up_axis != "y":
             raise ValueError(f"data.up_axis must be y when data.dataset={self.dataset}, got {self.up_axis}")
-        if self.images is not None and self.dataset not in ("folder", "modelnet40_meshes", "modelnet10_meshes"):
+        if self.images is not None and self.dataset not in ("folder", "modelnet_meshes"):
             raise ValueError(
-                "data.images must be left out unless data.dataset is folder, modelnet40_meshes or modelnet10_meshes, "
-                f"got {self.images}"
+                f"data.images must be left out unless data.dataset is folder or modelnet_meshes, got {self.images}"
             )
+        require(
+            not self.unlabelled or self.dataset == "folder", "data.unlabelled needs data.dataset=folder", self.dataset
+        )
         for entry in self.rename:
             old, equals, new = entry.partition("=")
             require(bool(old and equals and new), "every entry of data.rename must read old=new", repr(entry))
