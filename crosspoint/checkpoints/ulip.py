@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from crosspoint.aligned_config import AlignedConfig
+from crosspoint.aligned_config import AlignedConfig, CloudConfig
 from crosspoint.checkpoints.aligned_layouts import (
     Entry,
     cloud_layout,
@@ -55,7 +55,7 @@ def load_ulip(
     """
     state = plain_state(source)
     origin = "the state dict" if isinstance(source, Mapping) else str(source)
-    prefix = "transformer_q." if any(name.startswith("transformer_q.") for name in state) else "point_encoder."
+    prefix = _cloud_prefix(state)
     parts = [
         part
         for part, name in (
@@ -84,6 +84,18 @@ def load_ulip(
     return AlignedReport(f"{project}: {', '.join(parts)}", model, transfer)
 
 
+def ulip_cloud_sizes(state: State, *, groups: int = _GROUPS, group_size: int = _GROUP_SIZE) -> CloudConfig:
+    """Sizes of the cloud branch in a state dict; files do not tell the number of groups and of their points.
+
+    Raises:
+        ValueError: If it has no cloud branch.
+    """
+    try:
+        return cloud_sizes(state, _cloud_prefix(state), groups=groups, group_size=group_size)
+    except KeyError as error:
+        raise ValueError(f"weights must have those of a cloud branch, got none named {error.args[0]}") from error
+
+
 def load_dvae(source: Source, model: AlignedModel) -> AlignedReport:
     """The token network of Point-BERT's dVAE, for a model whose other parts stay as they are.
 
@@ -102,6 +114,10 @@ def load_dvae(source: Source, model: AlignedModel) -> AlignedReport:
         raise ValueError(f"weights must be of Point-BERT's dVAE, got {origin} with {some}")
     transfer = take(model, tokens_layout("cloud.tokens.", "encoder."), state, origin)
     return AlignedReport("Point-BERT's dVAE: the network of the cloud's tokens", model, transfer)
+
+
+def _cloud_prefix(state: State) -> str:
+    return "transformer_q." if any(name.startswith("transformer_q.") for name in state) else "point_encoder."
 
 
 def _sizes(state: State, parts: list[str], prefix: str, groups: int, group_size: int, origin: str) -> AlignedConfig:

@@ -67,6 +67,15 @@ def save_aligned(path: Path, model: AlignedModel) -> None:
         torch.save(aligned_state(model), file)
 
 
+def is_aligned(path: Path) -> bool:
+    """Whether a file was written by `save_aligned`."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError):
+        return False
+    return isinstance(state, dict) and state.get("kind") == _KIND
+
+
 def load_aligned(path: Path) -> AlignedModel:
     """Reads a model that `save_aligned` wrote, onto the CPU.
 
