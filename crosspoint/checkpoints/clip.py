@@ -59,7 +59,12 @@ def load_clip(source: str, *, cloud: CloudConfig | None = None) -> AlignedReport
             activation=text.hidden_act,
         ),
     )
-    model = AlignedModel(config, TextTokenizer.from_pretrained(source))
+    tokenizer = TextTokenizer.from_pretrained(source)
+    if tokenizer.vocabulary != text.vocab_size:  # transformers makes up a tokenizer where there is none
+        raise OSError(
+            f"{source} must hold the tokenizer of its {text.vocab_size} tokens, got one of {tokenizer.vocabulary}"
+        )
+    model = AlignedModel(config, tokenizer)
     state = clip.state_dict()
     entries = [Entry(ours + name, name) for name in state for prefix, ours in _PARTS.items() if name.startswith(prefix)]
     return AlignedReport("CLIP: image and text", model, take(model, entries, state, source))

@@ -65,6 +65,12 @@ def load_ulip(
         )
         if name in state
     ]
+    foreign = [name for name in state if name.startswith("visual.")]
+    if foreign and "image" not in parts:
+        raise ValueError(
+            f"the image transformer must be CLIP's, got another one ({foreign[0]}) in {origin}; clouds and texts "
+            f"that are aligned with it are of no use without it"
+        )
     if not parts:
         some = ", ".join(list(state)[:4])
         raise ValueError(f"weights must be of ULIP, Cross-MoST or Point-BERT, got {origin} with {some}")

@@ -52,7 +52,7 @@ class Probabilities(NamedTuple):
     @property
     def joint(self) -> NDArray[np.float32]:
         """(M, K) mean of the two branches, each counting alike however many views there are."""
-        return np.mean([self.image, self.cloud], axis=0, dtype=np.float32)
+        return cast(NDArray[np.float32], np.mean([self.image, self.cloud], axis=0, dtype=np.float32))
 
 
 @torch.no_grad()
