@@ -145,9 +145,11 @@ def _entries(state: State, parts: list[str], prefix: str) -> list[Entry]:
     entries: list[Entry] = []
     if "cloud" in parts:
         sizes = cloud_sizes(state, prefix, groups=1, group_size=1)
-        entries += cloud_layout(sizes.layers, prefix)
-        if prefix != "transformer_q.":
-            entries.append(Entry("cloud.projection", "pc_projection"))
+        layout = cloud_layout(sizes.layers, prefix)
+        if prefix == "transformer_q.":  # Point-BERT's lm_head chooses among the dVAE's words: another head than ours
+            entries += [entry for entry in layout if not entry.ours.startswith(("cloud.predict", "cloud.compare"))]
+        else:
+            entries += [*layout, Entry("cloud.projection", "pc_projection")]
     if "image" in parts:
         entries += image_layout(image_sizes(state).layers)
     if "text" in parts:

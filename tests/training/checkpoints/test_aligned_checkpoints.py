@@ -132,6 +132,7 @@ def test_parts_go_over_a_model_that_is_there(loaded: AlignedReport, state: their
 def test_point_bert_has_the_cloud_without_its_projection(loaded: AlignedReport) -> None:
     state = theirs.random_state(theirs.cloud_shapes(prefix="transformer_q.", masks=False), seed=3)
     extra = {"transformer_k.cls_token": torch.zeros(1, 1, 4), "transformer_q.cls_head.0.weight": torch.zeros(2, 2)}
+    extra |= {"transformer_q.lm_head.weight": torch.zeros(32, 4), "transformer_q.lm_head.bias": torch.zeros(32)}
     model = AlignedModel(loaded.model.config)
     report = load_ulip({"base_model": {f"module.{name}": value for name, value in {**state, **extra}.items()}}, model)
     assert str(report).startswith("Point-BERT: cloud; ")
