@@ -140,7 +140,7 @@ def random_crop(
     inside |= inside.float().mean(dim=1, keepdim=True) < kept
     order = torch.where(inside, uniform((batch, count), 0.0, 1.0, points, generator), 2.0).argsort(dim=1)
     remaining = inside.sum(dim=1, keepdim=True)
-    source = torch.arange(count, device=points.device) % remaining
+    source = ((~inside).cumsum(dim=1) - 1).clamp(min=0) % remaining  # each remaining point equally often
     substitute = points.gather(1, order.gather(1, source).unsqueeze(2).expand(-1, -1, 3))
     return torch.where(inside.unsqueeze(2), points, substitute)
 

@@ -98,10 +98,11 @@ def _move(images: Tensor, which: Tensor, strength: Tensor, sign: Tensor, fill: t
 
 
 def warp(images: Tensor, matrix: Tensor, fill: tuple[float, float, float]) -> Tensor:
-    """Images (B, 3, H, W) whose pixels come from matrix (B, 2, 3) times their own place, bilinear."""
+    """Images (B, 3, H, W) whose pixels come from matrix (B, 2, 3) times their own place, bilinear, in [0, 1]."""
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
     colour = images.new_tensor(fill).view(1, 3, 1, 1)
-    return F.grid_sample(images - colour, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + colour
+    moved = F.grid_sample(images - colour, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return (moved + colour).clamp(0.0, 1.0)
 
 
 def grey(images: Tensor) -> Tensor:

@@ -23,17 +23,17 @@ _AMBIENT = 0.25  # the light that comes from all sides
 class PhotoShift:
     """How pictures differ from plain renderings. An object's severity, drawn from [0, 1], scales each of them."""
 
-    background: float = 1.0
+    background: float = 0.08
     """How far the background goes from white to patches of any colour, at most; in [0, 1]."""
-    colour: float = 0.8
+    colour: float = 0.5
     """How far the parts go from one light grey to any colour each, at most; in [0, 1]."""
-    light: float = 1.0
+    light: float = 0.6
     """How far the light goes from above the viewer's shoulder to anywhere, at most; in [0, 1]."""
-    zoom: float = 0.4
+    zoom: float = 0.1
     """By which share objects are smaller in their pictures, at most; in [0, 1). They move aside as far as they fit."""
-    blur: float = 1.0
+    blur: float = 0.7
     """Largest standard deviation of the blur, in 48ths of the picture's side."""
-    noise: float = 0.15
+    noise: float = 0.04
     """Largest standard deviation of the noise on each value."""
     elevation: tuple[float, float] = (-math.pi / 12, math.pi / 3)
     """Lowest and highest elevation of the camera above the horizon, radians, whatever the severity."""

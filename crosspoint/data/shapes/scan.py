@@ -23,13 +23,13 @@ class ScanShift:
     """Stations of the scanner around the object; what none of them sees is missing. 0: nothing is hidden."""
     cut: float = 0.3
     """Largest share of the points that something in front of the object takes away on one side."""
-    noise: float = 0.04
+    noise: float = 0.03
     """Largest standard deviation of the noise on every coordinate, as a share of the object's radius."""
-    strays: float = 0.06
+    strays: float = 0.01
     """Largest share of points that lie anywhere."""
     stretch: float = 0.3
     """Each axis is scaled by exp of a draw from U(-stretch, stretch), beyond the stretch of the objects themselves."""
-    tilt: float = 0.35
+    tilt: float = 0.25
     """Largest angle by which the up axis leans, radians."""
 
     def __post_init__(self) -> None:
