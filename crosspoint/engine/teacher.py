@@ -24,6 +24,8 @@ class Teacher:
     Source: MUST (Li et al., ICLR 2023); Cross-MoST (Dharmasiri et al., 2024), where the momentum rises from 0.99 to
     0.9998 over 400 steps.
 
+    (``torch.optim.swa_utils.AveragedModel`` becomes a copy of the student at its first update, and knows no ramp.)
+
     Args:
         student: What is copied; its device and values are the teacher's first ones.
         start: m_0, in [0, 1].

@@ -87,6 +87,9 @@ def cross_most_loss(
         weights: Weights; None for the default ones. A term of weight 0 is reported but not added, even if it is not
             finite.
 
+    Returns:
+        The weighted total, differentiable in every term that is added, and the terms as they came.
+
     Raises:
         ValueError: If there is no branch.
     """
