@@ -50,8 +50,8 @@ class CloudBranch(nn.Module):
             nn.Linear(3, _POSITION_HIDDEN), nn.GELU(), nn.Linear(_POSITION_HIDDEN, config.width)
         )
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, drop_path=rate)
-            for rate in torch.linspace(0, config.drop_path, config.layers).tolist()
+            Block(config.width, config.heads, drop_path=config.drop_path * layer / max(config.layers - 1, 1))
+            for layer in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
         self.projection = nn.Parameter(torch.empty(2 * config.width, embedding))

@@ -158,7 +158,7 @@ def test_unusable_weights_are_explained(state: theirs.State, loaded: AlignedRepo
     coloured = {**theirs.random_state(theirs.token_shapes()), "encoder.first_conv.0.weight": torch.zeros(8, 6, 1)}
     with pytest.raises(ValueError, match=r"encoder.first_conv.0.weight \(8, 6\) for \(8, 3\)"):
         load_dvae(coloured, loaded.model)
-    with pytest.raises(ValueError, match=r"must be of Point-BERT's dVAE, got the state dict with image_projection|got"):
+    with pytest.raises(ValueError, match=r"must be of Point-BERT's dVAE, got the state dict with visual.conv1.weight"):
         load_dvae(state, loaded.model)
     with pytest.raises(FileNotFoundError, match="got no file"):
         load_ulip(tmp_path / "absent.pt")
@@ -225,5 +225,5 @@ def test_clip_without_a_tokenizer_is_refused(clip_folder: Path, tmp_path: Path) 
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((clip_folder / name).read_bytes())
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "clip"
-    with pytest.raises((OSError, ValueError), match="tokenizer"):
+    with pytest.raises(OSError, match=r"must hold the tokenizer of its \d+ tokens, got one of"):
         load_clip(str(tmp_path))
