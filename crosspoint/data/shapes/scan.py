@@ -12,6 +12,7 @@ from crosspoint.data.shapes.primitives import Array, rotation
 
 _CELLS = 40  # of the grid, along each axis, in which a scanner sees only what is nearest
 _THICKNESS = 0.1  # how far behind the nearest point of its cell a point is still seen, in units of the object's radius
+_GAP = 0.3  # likewise behind the nearest point of the cells around, which closes the holes between points
 _LEFT = 32  # points that always remain
 
 
@@ -78,6 +79,8 @@ def scan(points: Array, shift: ScanShift, severity: float, rng: np.random.Genera
 def visible(points: Array, azimuth: float, elevation: float) -> NDArray[np.bool_]:
     """Which points a distant scanner sees: the nearest of each cell of a grid, and those little behind it.
 
+    Surfaces that it sees at a grazing angle lose some of theirs, as they do in real scans.
+
     Args:
         points: (N, 3) inside the unit sphere, y up.
         azimuth: Of the scanner about the up axis, radians; 0 is towards +z.
@@ -91,5 +94,8 @@ def visible(points: Array, azimuth: float, elevation: float) -> NDArray[np.bool_
     at = cell[:, 0] * _CELLS + cell[:, 1]
     nearest = np.full(_CELLS * _CELLS, -np.inf)
     np.maximum.at(nearest, at, turned[:, 2])
-    seen: NDArray[np.bool_] = turned[:, 2] >= nearest[at] - _THICKNESS
+    framed = np.pad(nearest.reshape(_CELLS, _CELLS), 1, constant_values=-np.inf)
+    shifts = [framed[i : i + _CELLS, j : j + _CELLS] for i in range(3) for j in range(3)]
+    around = np.max(shifts, axis=0).ravel()
+    seen: NDArray[np.bool_] = (turned[:, 2] >= nearest[at] - _THICKNESS) & (turned[:, 2] >= around[at] - _GAP)
     return seen
