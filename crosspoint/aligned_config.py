@@ -12,6 +12,7 @@ from typing import Any, Literal
 from crosspoint.config import require, require_at_least
 
 Activation = Literal["gelu", "quick_gelu"]
+Family = Literal["clip", "vit"]
 
 BYTE_VOCABULARY = 514
 """Tokens where the tokenizer knows no merges: 256 bytes, the same at the end of a word, start and end of a text."""
@@ -21,6 +22,8 @@ BYTE_VOCABULARY = 514
 class ImageConfig:
     """The image branch: CLIP's vision transformer."""
 
+    family: Family = "clip"
+    """clip, or vit: no LayerNorm before the blocks, images normalised as ImageNet's (timm's ViT, in SLIP and ULIP)."""
     image_size: int = 48
     """Height and width of the images in pixels."""
     patch_size: int = 8

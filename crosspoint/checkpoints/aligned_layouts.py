@@ -43,6 +43,40 @@ def image_layout(layers: int) -> Iterator[Entry]:
     yield Entry("image.decoder.bias", f"{theirs}decoder.0.bias")
 
 
+def vit_layout(layers: int) -> Iterator[Entry]:
+    """The image branch: `visual.` of ULIP's first release, which is SLIP's and of timm's names; see `fold_bias`."""
+    ours, theirs = "image.clip.vision_model.", "visual."
+    yield Entry(f"{ours}embeddings.patch_embedding.weight", f"{theirs}patch_embed.proj.weight")
+    yield Entry(f"{ours}embeddings.class_embedding", f"{theirs}cls_token", Tensor.flatten)
+    yield Entry(f"{ours}embeddings.position_embedding.weight", f"{theirs}pos_embed", _first)
+    for block in range(layers):
+        own, other = f"{ours}encoder.layers.{block}.", f"{theirs}blocks.{block}."
+        yield from _queries_keys_values(f"{own}self_attn.", f"{other}attn.qkv.")
+        for name, their_name in (
+            ("self_attn.out_proj", "attn.proj"),
+            ("layer_norm1", "norm1"),
+            ("mlp.fc1", "mlp.fc1"),
+            ("mlp.fc2", "mlp.fc2"),
+            ("layer_norm2", "norm2"),
+        ):
+            yield from _both(f"{own}{name}", f"{other}{their_name}")
+    yield from _both(f"{ours}post_layernorm", f"{theirs}norm")
+    yield Entry("image.clip.visual_projection.weight", "image_projection", Tensor.t)
+
+
+def fold_bias(state: State) -> dict[str, Tensor]:
+    """A state dict with timm's ViT whose embedding of patches has its bias added to the positions of patches.
+
+    It is the same function of an image, and CLIP's embedding has no bias.
+    """
+    folded = dict(state)
+    bias = folded.pop("visual.patch_embed.proj.bias")
+    positions = folded["visual.pos_embed"].clone()
+    positions[:, 1:] += bias
+    folded["visual.pos_embed"] = positions
+    return folded
+
+
 def text_layout(layers: int) -> Iterator[Entry]:
     """The text tower."""
     ours = "text.clip.text_model."
@@ -93,16 +127,18 @@ def cloud_layout(layers: int, theirs: str) -> Iterator[Entry]:
 
 
 def image_sizes(state: State) -> ImageConfig:
-    """Sizes of the `visual.` of a state dict."""
-    width, _, patch, _ = state["visual.conv1.weight"].shape
-    grid = math.isqrt(len(state["visual.positional_embedding"]) - 1)
+    """Sizes of the `visual.` of a state dict, CLIP's or timm's."""
+    vit = "visual.patch_embed.proj.weight" in state
+    width, _, patch, _ = state["visual.patch_embed.proj.weight" if vit else "visual.conv1.weight"].shape
+    positions = state["visual.pos_embed"].shape[1] if vit else len(state["visual.positional_embedding"])
     return ImageConfig(
-        image_size=grid * patch,
+        family="vit" if vit else "clip",
+        image_size=math.isqrt(positions - 1) * patch,
         patch_size=patch,
         width=width,
-        layers=count_blocks(state, "visual.transformer.resblocks."),
+        layers=count_blocks(state, "visual.blocks." if vit else "visual.transformer.resblocks."),
         heads=max(1, width // _HEAD_CHANNELS),
-        activation="quick_gelu",
+        activation="gelu" if vit else "quick_gelu",
     )
 
 
@@ -149,9 +185,7 @@ def _both(ours: str, theirs: str) -> Iterator[Entry]:
 def _clip_blocks(ours: str, theirs: str, layers: int) -> Iterator[Entry]:
     for block in range(layers):
         own, other = f"{ours}.{block}.", f"{theirs}.{block}."
-        for number, name in enumerate(("q_proj", "k_proj", "v_proj")):
-            for part in ("weight", "bias"):
-                yield Entry(f"{own}self_attn.{name}.{part}", f"{other}attn.in_proj_{part}", _third(number))
+        yield from _queries_keys_values(f"{own}self_attn.", f"{other}attn.in_proj_")
         for name, their_name in (
             ("self_attn.out_proj", "attn.out_proj"),
             ("layer_norm1", "ln_1"),
@@ -162,8 +196,18 @@ def _clip_blocks(ours: str, theirs: str, layers: int) -> Iterator[Entry]:
             yield from _both(f"{own}{name}", f"{other}{their_name}")
 
 
+def _queries_keys_values(ours: str, theirs: str) -> Iterator[Entry]:
+    for number, name in enumerate(("q_proj", "k_proj", "v_proj")):
+        for part in ("weight", "bias"):
+            yield Entry(f"{ours}{name}.{part}", f"{theirs}{part}", _third(number))
+
+
 def _third(number: int) -> Callable[[Tensor], Tensor]:
     return lambda value: value.chunk(3)[number]
+
+
+def _first(value: Tensor) -> Tensor:
+    return value[0]
 
 
 def _without_ones(value: Tensor) -> Tensor:

@@ -11,11 +11,13 @@ from crosspoint.checkpoints.aligned_layouts import (
     Entry,
     cloud_layout,
     cloud_sizes,
+    fold_bias,
     image_layout,
     image_sizes,
     text_layout,
     text_sizes,
     tokens_layout,
+    vit_layout,
 )
 from crosspoint.checkpoints.aligned_report import AlignedReport, take
 from crosspoint.checkpoints.state_files import State, plain_state
@@ -36,6 +38,8 @@ def load_ulip(
     tokenizer: TextTokenizer | None = None,
 ) -> AlignedReport:
     """Weights of ULIP, of Cross-MoST, or of a Point-BERT transformer; which parts there are is told by their names.
+
+    ULIP's own files have SLIP's image transformer (timm's ViT), Cross-MoST's have CLIP's.
 
     Args:
         source: A file of `torch.save`, read without executing code from it, or a state dict.
@@ -61,6 +65,7 @@ def load_ulip(
         for part, name in (
             ("cloud", f"{prefix}reduce_dim.weight"),
             ("image", "visual.conv1.weight"),
+            ("image", "visual.patch_embed.proj.weight"),
             ("text", "token_embedding.weight"),
         )
         if name in state
@@ -68,8 +73,8 @@ def load_ulip(
     foreign = [name for name in state if name.startswith("visual.")]
     if foreign and "image" not in parts:
         raise ValueError(
-            f"the image transformer must be CLIP's, got another one ({foreign[0]}) in {origin}; clouds and texts "
-            f"that are aligned with it are of no use without it"
+            f"the image transformer must be CLIP's or SLIP's, got another one ({foreign[0]}) in {origin}; clouds and "
+            f"texts that are aligned with it are of no use without it"
         )
     if not parts:
         some = ", ".join(list(state)[:4])
@@ -77,17 +82,31 @@ def load_ulip(
     if "image" in parts and "image_projection" not in state and "visual.proj" in state:
         state = {**state, "image_projection": state["visual.proj"]}
     try:
+        if "visual.patch_embed.proj.weight" in state:
+            state = fold_bias(state)
         if model is None:
             config = _sizes(state, parts, prefix, groups, group_size, origin)
             model = AlignedModel(config, tokenizer)
+        family = image_sizes(state).family if "image" in parts else model.config.image.family
         entries = _entries(state, parts, prefix)
     except KeyError as error:
         raise ValueError(
             f"weights must be complete enough to tell the network's sizes, got none named {error.args[0]} in {origin}"
         ) from error
+    if family != model.config.image.family:
+        raise ValueError(
+            f"the model's image transformer must be of the family of the weights, {family}, "
+            f"got {model.config.image.family} for {origin}"
+        )
     transfer = take(model, entries, state, origin)
     project = "Point-BERT" if prefix == "transformer_q." else "ULIP or Cross-MoST"
     return AlignedReport(f"{project}: {', '.join(parts)}", model, transfer)
+
+
+def is_of_aligned_model(state: State) -> bool:
+    """Whether a state dict has the names of ULIP's or Cross-MoST's cloud, image and text together."""
+    names = ("point_encoder.reduce_dim.weight", "pc_projection", "token_embedding.weight")
+    return all(name in state for name in names) and any(name.startswith("visual.") for name in state)
 
 
 def ulip_cloud_sizes(state: State, *, groups: int = _GROUPS, group_size: int = _GROUP_SIZE) -> CloudConfig:
@@ -151,7 +170,8 @@ def _entries(state: State, parts: list[str], prefix: str) -> list[Entry]:
         else:
             entries += [*layout, Entry("cloud.projection", "pc_projection")]
     if "image" in parts:
-        entries += image_layout(image_sizes(state).layers)
+        sizes_of_image = image_sizes(state)
+        entries += (vit_layout if sizes_of_image.family == "vit" else image_layout)(sizes_of_image.layers)
     if "text" in parts:
         entries += text_layout(text_sizes(state).layers)
     if "logit_scale" in state:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from crosspoint.checkpoints.clip import load_clip
 from crosspoint.checkpoints.state_files import plain_state
-from crosspoint.checkpoints.ulip import load_dvae, load_ulip, ulip_cloud_sizes
+from crosspoint.checkpoints.ulip import is_of_aligned_model, load_dvae, load_ulip, ulip_cloud_sizes
 from crosspoint.engine.aligned import is_aligned, load_aligned
 from crosspoint.models.aligned import AlignedModel
+from crosspoint.models.tokenizer import TextTokenizer
 
 NAME_IN_RUN = "aligned.pt"
 """The file in the folder of a run of `crosspoint.align` or `crosspoint.selftrain`."""
@@ -21,8 +22,8 @@ def aligned_model(
 
     Args:
         source: A file of ours, a run's folder, weights of ULIP or Cross-MoST, or a CLIP's folder or hub name.
-        clip: Folder or hub name of a CLIP that weights of ULIP are laid over, as in the official code; its tokenizer
-            reads the class names. To be left out for all other sources.
+        clip: Folder or hub name of a CLIP whose tokenizer reads the class names for weights of ULIP or Cross-MoST, and
+            whose parts they are laid over where they lack some. To be left out for all other sources.
         dvae: Weights of Point-BERT's dVAE for the cloud's tokens.
         groups: Groups per cloud, where the source does not tell.
         group_size: Points per group, where the source does not tell.
@@ -43,10 +44,11 @@ def aligned_model(
 def _named(source: Path, clip: str | None, groups: int, group_size: int) -> tuple[AlignedModel, str]:
     file = source / NAME_IN_RUN if (source / NAME_IN_RUN).is_file() else source
     if file.is_file() and not is_aligned(file):
-        if clip is None:
-            report = load_ulip(file, groups=groups, group_size=group_size)
+        state = plain_state(file)
+        if clip is None or is_of_aligned_model(state):
+            tokenizer = None if clip is None else TextTokenizer.from_pretrained(clip)
+            report = load_ulip(state, groups=groups, group_size=group_size, tokenizer=tokenizer)
         else:
-            state = plain_state(file)
             sizes = ulip_cloud_sizes(state, groups=groups, group_size=group_size)
             report = load_ulip(state, load_clip(clip, cloud=sizes).model)
         return report.model, str(report)

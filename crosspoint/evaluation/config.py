@@ -253,7 +253,7 @@ class ZeroShot(Task):
     templates: Literal["plain", "modelnet"] = "modelnet"
     """Prompts that classes are named with, where the model still reads text."""
     clip: str | None = None
-    """Folder or name of the CLIP that weights of ULIP are laid over; its tokenizer reads the class names."""
+    """Folder or hub name of a CLIP: its tokenizer reads the class names for weights of ULIP or Cross-MoST."""
     dvae: Path | None = None
     """Weights of Point-BERT's dVAE, where the checkpoint has none of the cloud's tokens."""
     groups: int = 64

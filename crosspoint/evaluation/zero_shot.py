@@ -84,7 +84,10 @@ def probabilities(
     known = np.flatnonzero(labels >= 0)
     if not len(known):
         raise ValueError(f"there must be at least 1 object with a label to test on, got {len(labels)} without")
-    training, parameters = model.training, ImageViews(size=model.image.image_size)
+    training, parameters = (
+        model.training,
+        ImageViews(size=model.image.image_size, mean=model.image.mean, std=model.image.std),
+    )
     model.eval()
     by_view: list[Tensor] = []
     by_cloud: list[Tensor] = []

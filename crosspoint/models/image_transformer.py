@@ -11,6 +11,11 @@ from crosspoint.aligned_config import ImageConfig
 from crosspoint.models.branch import Branch
 
 _MLP_RATIO = 4
+_CHANNELS = {  # mean and deviation
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "vit": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+_EPSILON = {"clip": 1e-5, "vit": 1e-6}  # of the LayerNorms
 _INITIAL_DEVIATION = 0.02  # of the mask token
 
 
@@ -32,17 +37,15 @@ class ImageBranch(nn.Module):
         clip: The transformer and its projection.
         image_size: Height and width of the images in pixels.
         patch_size: Height and width of a patch in pixels.
-        mean: Mean of each channel that images are normalised with: CLIP's.
-        std: Deviation of each channel that images are normalised with: CLIP's.
+        mean: Mean of each channel that images are normalised with.
+        std: Deviation of each channel that images are normalised with.
     """
-
-    mean = (0.48145466, 0.4578275, 0.40821073)
-    std = (0.26862954, 0.26130258, 0.27577711)
 
     def __init__(self, config: ImageConfig, embedding: int) -> None:
         super().__init__()
         self.image_size = config.image_size
         self.patch_size = config.patch_size
+        self.mean, self.std = _CHANNELS[config.family]
         self.clip = CLIPVisionModelWithProjection(
             CLIPVisionConfig(
                 hidden_size=config.width,
@@ -53,8 +56,11 @@ class ImageBranch(nn.Module):
                 image_size=config.image_size,
                 patch_size=config.patch_size,
                 hidden_act=config.activation,
+                layer_norm_eps=_EPSILON[config.family],
             )
         )
+        if config.family == "vit":
+            self.clip.vision_model.pre_layrnorm = nn.Identity()
         self.mask_token = nn.Parameter(torch.empty(1, 1, config.width))
         nn.init.normal_(self.mask_token, std=_INITIAL_DEVIATION)
         self.patch_norm = nn.LayerNorm(config.width)

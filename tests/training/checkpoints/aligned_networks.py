@@ -68,6 +68,23 @@ def image_shapes(s: Sizes = SIZES, *, masks: bool = True) -> Iterator[tuple[str,
         yield "visual.decoder.0.bias", (3 * s.patch**2,)
 
 
+def vit_shapes(s: Sizes = SIZES) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """`visual.` of ULIP's first release: SLIP's transformer, as timm names it."""
+    yield "visual.cls_token", (1, 1, s.width)
+    yield "visual.pos_embed", (1, (s.image_size // s.patch) ** 2 + 1, s.width)
+    yield "visual.patch_embed.proj.weight", (s.width, 3, s.patch, s.patch)
+    yield "visual.patch_embed.proj.bias", (s.width,)
+    for layer in range(s.layers):
+        block = f"visual.blocks.{layer}"
+        for part in ("norm1", "norm2"):
+            yield from _norm(f"{block}.{part}", s.width)
+        for part, rows, columns in (("attn.qkv", 3, 1), ("attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4)):
+            yield f"{block}.{part}.weight", (rows * s.width, columns * s.width)
+            yield f"{block}.{part}.bias", (rows * s.width,)
+    yield from _norm("visual.norm", s.width)
+    yield "image_projection", (s.width, s.embedding)
+
+
 def text_shapes(s: Sizes = SIZES) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "token_embedding.weight", (s.vocabulary, s.text_width)
     yield "positional_embedding", (s.context, s.text_width)
@@ -147,8 +164,8 @@ def random_state(shapes: Iterator[tuple[str, tuple[int, ...]]], seed: int = 0) -
 # What the weights compute
 
 
-def _layer_norm(x: Tensor, state: State, name: str) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"])
+def _layer_norm(x: Tensor, state: State, name: str, epsilon: float = 1e-5) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], epsilon)
 
 
 def _linear(x: Tensor, state: State, name: str) -> Tensor:
@@ -200,6 +217,21 @@ def image_rendition(images: Tensor, state: State, mask: Tensor | None = None, s:
         found |= {"summary": summary, "tokens": patches @ state["image_projection"]}
         found["reconstruction"] = F.pixel_shuffle(pixels, s.patch)
     return found
+
+
+def vit_rendition(images: Tensor, state: State, s: Sizes = SIZES) -> Tensor:
+    """Feature of length one."""
+    embedding = "visual.patch_embed.proj"
+    x = F.conv2d(images, state[f"{embedding}.weight"], state[f"{embedding}.bias"], stride=s.patch)
+    x = torch.cat([state["visual.cls_token"].expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
+    x = x + state["visual.pos_embed"]
+    for layer in range(s.layers):
+        block = f"visual.blocks.{layer}"
+        qkv = _linear(_layer_norm(x, state, f"{block}.norm1", 1e-6), state, f"{block}.attn.qkv")
+        x = x + _linear(_attention(*qkv.chunk(3, dim=-1), s.width // 64), state, f"{block}.attn.proj")
+        h = F.gelu(_linear(_layer_norm(x, state, f"{block}.norm2", 1e-6), state, f"{block}.mlp.fc1"))
+        x = x + _linear(h, state, f"{block}.mlp.fc2")
+    return F.normalize(_layer_norm(x, state, "visual.norm", 1e-6)[:, 0] @ state["image_projection"], dim=-1)
 
 
 def text_rendition(tokens: Tensor, state: State, end: int, s: Sizes = SIZES) -> Tensor:

@@ -13,6 +13,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from crosspoint.aligned_config import AlignedConfig, CloudConfig
 from crosspoint.checkpoints import AlignedReport, load_clip, load_dvae, load_ulip
+from crosspoint.checkpoints.__main__ import main
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.branch import Branch
 
@@ -167,13 +168,34 @@ def test_unusable_weights_are_explained(state: theirs.State, loaded: AlignedRepo
         load_ulip(tmp_path / "text.pt")
 
 
-def test_slip_is_not_taken_for_clip(state: theirs.State, loaded: AlignedReport) -> None:
-    """ULIP's first release has timm's transformer under the same prefix; its text and clouds go with that one."""
-    slip = {name: value for name, value in state.items() if not name.startswith("visual.")}
-    slip |= {"visual.cls_token": torch.zeros(1, 1, 128), "visual.blocks.0.attn.qkv.weight": torch.zeros(384, 128)}
-    for model in (None, loaded.model):
-        with pytest.raises(ValueError, match=r"image transformer must be CLIP's, got another one \(visual.cls_token"):
-            load_ulip(slip, model)
+def slip_state(state: theirs.State) -> theirs.State:
+    """ULIP's first release: SLIP's transformer of images, and nothing for masks."""
+    masks = {name for name, _ in theirs.whole_shapes()} - {name for name, _ in theirs.whole_shapes(masks=False)}
+    rest = {name: value for name, value in state.items() if not name.startswith("visual.") and name not in masks}
+    return {**rest, **theirs.random_state(theirs.vit_shapes(), seed=4)}
+
+
+@torch.no_grad()
+def test_the_first_release_of_ulip_has_the_transformer_of_slip(
+    state: theirs.State, loaded: AlignedReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slip = slip_state(state)
+    report = load_ulip(slip, groups=GROUPS, group_size=GROUP_SIZE)
+    model = report.model.eval()
+    images = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model.image(images).feature, theirs.vit_rendition(images, slip), rtol=1e-4, atol=2e-5)
+    assert model.image.mean == (0.485, 0.456, 0.406)
+    assert set(report.transfer.taken) == set(slip) - {"visual.patch_embed.proj.bias"}  # which is in the positions
+    assert not report.transfer.unused
+    # Their images, texts and clouds go together, and not with CLIP's.
+    with pytest.raises(ValueError, match="must be of the family of the weights, vit, got clip"):
+        load_ulip(slip, loaded.model)
+    foreign = {name: value for name, value in slip.items() if not name.startswith("visual.patch_embed")}
+    with pytest.raises(ValueError, match=r"must be CLIP's or SLIP's, got another one \(visual.cls_token\)"):
+        load_ulip(foreign)
+    torch.save(slip, tmp_path / "ulip.pt")
+    assert main(["info", str(tmp_path / "ulip.pt")]) == 0
+    assert "cloud, image, text" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

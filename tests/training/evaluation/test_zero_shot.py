@@ -87,7 +87,7 @@ def test_scores_by_hand() -> None:
 def test_objects_without_label_or_views_are_refused(model: AlignedModel) -> None:
     unlabelled = ShiftedShapes("test", per_class=1, num_points=32, num_views=1, image_size=24, all_views=True)
     unlabelled.labels = [-1] * len(unlabelled)
-    with pytest.raises(ValueError, match="at least 1 object with a label to test on, got 10 without"):
+    with pytest.raises(ValueError, match=r"at least 1 object with a label to test on, got \d+ without"):
         probabilities(model, unlabelled, torch.device("cpu"))
     single = ShiftedShapes("test", per_class=1, num_points=32, num_views=1, image_size=24)
     with pytest.raises(ValueError, match="objects to test on must have views"):
