@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 # Names of the parts of a CLIP vision transformer (transformers) inside the image branch, which comes as `image.`.
@@ -54,7 +54,7 @@ def parameter_groups(
         decay_scalars: Whether parameters without a dimension decay, as in the official code.
 
     Returns:
-        What ``adamw`` takes: groups with ``name``, ``params``, ``lr`` and ``weight_decay``, in the order of
+        What ``torch.optim.AdamW`` takes: groups with ``name``, ``params``, ``lr`` and ``weight_decay``, in the order of
         the model's parameters.
 
     Raises:
@@ -83,11 +83,6 @@ def parameter_groups(
             }
         groups[group]["params"].append(parameter)
     return list(groups.values())
-
-
-def adamw(groups: list[dict[str, Any]], *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> AdamW:
-    """AdamW on groups that bring their own rates and weight decays; the defaults are those of Cross-MoST's code."""
-    return AdamW(groups, betas=betas, eps=eps)
 
 
 def warmup_cosine_factor(

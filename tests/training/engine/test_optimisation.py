@@ -4,11 +4,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, AdamW
 
 from crosspoint.aligned_config import AlignedConfig, CloudConfig, ImageConfig, TextConfig
 from crosspoint.engine.optimisation import (
-    adamw,
     image_layer,
     parameter_groups,
     warmup_cosine,
@@ -90,7 +89,7 @@ def test_one_step_by_hand() -> None:
     """The first step of AdamW has the size of the rate, and decay takes its share of the weight first."""
     model = small_model()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    optimiser = adamw(parameter_groups(model, learning_rate=0.1, weight_decay=0.05, decay_scalars=True))
+    optimiser = AdamW(parameter_groups(model, learning_rate=0.1, weight_decay=0.05, decay_scalars=True))
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimiser.step()
