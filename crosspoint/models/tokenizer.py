@@ -65,10 +65,10 @@ class TextTokenizer:
         Raises:
             OSError: If it cannot be read.
         """
-        from transformers import CLIPTokenizer
+        from transformers import AutoTokenizer
 
         try:
-            tokenizer = CLIPTokenizer.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise OSError(f"{source} must hold CLIP's tokenizer, got none that can be read ({reason})") from error

@@ -2,12 +2,13 @@
 
 import copy
 import dataclasses
+import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import CLIPTokenizer
+from transformers import AutoTokenizer
 
 from crosspoint.aligned_config import AlignedConfig, CloudConfig, ImageConfig, TextConfig
 from crosspoint.engine.aligned import aligned_state, is_aligned, load_aligned, restore_aligned, save_aligned
@@ -31,11 +32,14 @@ def model() -> AlignedModel:
     return AlignedModel(CONFIG)
 
 
-def test_tokens_are_those_of_clip_without_merges() -> None:
+def test_tokens_are_those_of_clip_without_merges(tmp_path: Path) -> None:
     ours = TextTokenizer.of_bytes()
     assert (ours.vocabulary, ours.end) == (514, 513)
     words = TextTokenizer.of_bytes()._tokenizer.get_vocab()
-    clip = CLIPTokenizer(vocab=words, merges=[])
+    (tmp_path / "vocab.json").write_text(json.dumps(words))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer"}))
+    clip = AutoTokenizer.from_pretrained(tmp_path)
     texts = ["A photo of a flower_pot.", "It's 3D:  naïve café №42!", "", "日本 🪑", "new\n\tline"]
     tokens = ours(texts, 77)
     assert tokens.dtype == torch.int64
