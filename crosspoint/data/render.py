@@ -138,13 +138,19 @@ def look(
     normal = _into(camera, normals.roll(_ROLLS[up_axis], dims=-1))
     away = _dot(normal, position - _camera_position(points)) > 0
     normal = torch.where(away.unsqueeze(-1), -normal, normal)
-    winner = _visible_points(position, normal, covering_radius(points), size)
+    winner = _visible_points(position, normal, _radius(points), size)
     at = winner.clamp(min=0)
     return Seen(
         winner.view(batch, size, size),
         normal.gather(1, at.unsqueeze(-1).expand(-1, -1, 3)).view(batch, size, size, 3),
         position[..., 2].gather(1, at).view(batch, size, size),
     )
+
+
+def _radius(points: Tensor) -> Tensor:
+    """Radius of the disc of each point, (B, N); found once where the same cloud is seen from many sides."""
+    same = len(points) > 1 and points.stride(0) == 0
+    return covering_radius(points[:1]).expand(len(points), -1) if same else covering_radius(points)
 
 
 def _check_arguments(
@@ -263,14 +269,14 @@ def _splat(disc: Tensor, pixels: Tensor, pairs: Tensor, size: int) -> Tensor:
     batch, count = pairs.shape
     disc, pixels, pairs = disc.flatten(1), pixels.flatten(1), pairs.flatten()
     point = torch.repeat_interleave(pairs)
-    local = torch.arange(len(point), device=point.device) - (pairs.cumsum(0) - pairs)[point]
-    first_column, columns, middle_column, first_row, middle_row = pixels[:, point].unbind()
+    local = torch.arange(len(point), device=point.device) - (pairs.cumsum(0) - pairs).index_select(0, point)
+    first_column, columns, middle_column, first_row, middle_row = pixels.index_select(1, point).unbind()
     down = torch.div(local, columns, rounding_mode="floor")
     row = first_row + down
     column = first_column + local - down * columns
 
     # Where the ray of the pixel, camera + t (dx, dy, -1), meets the plane of the disc.
-    px, py, pz, nx, ny, nz, plane, radius = disc[:, point].unbind()
+    px, py, pz, nx, ny, nz, plane, radius = disc.index_select(1, point).unbind()
     dx = (column + 0.5) * (2.0 / (size * _FOCAL)) - 1.0 / _FOCAL
     dy = 1.0 / _FOCAL - (row + 0.5) * (2.0 / (size * _FOCAL))
     t = plane / (nx * dx + ny * dy - nz)
