@@ -11,6 +11,7 @@ from crosspoint.data.paired import PairedClouds
 from crosspoint.data.redwood import Redwood
 from crosspoint.data.sample import Batch, Sample, UpAxis, collate
 from crosspoint.data.scanobjectnn import ScanObjectNN
+from crosspoint.data.shapenet55 import ShapeNet55
 from crosspoint.data.shapenet_part import ShapeNetPart
 from crosspoint.data.shapenet_render import ShapeNetRender
 from crosspoint.data.shapes import DomainShift, PairedShapes, PoseVariation, Shapes, ShiftedShapes
@@ -33,6 +34,7 @@ __all__ = [
     "Redwood",
     "Sample",
     "ScanObjectNN",
+    "ShapeNet55",
     "ShapeNetPart",
     "ShapeNetRender",
     "Shapes",

@@ -24,6 +24,7 @@ from crosspoint.data.redwood import Redwood
 from crosspoint.data.row_pictures import row_folder, row_pictures
 from crosspoint.data.scanobjectnn import CLASSES as SCANOBJECTNN_CLASSES
 from crosspoint.data.scanobjectnn import VARIANTS, scan_file
+from crosspoint.data.shapenet55 import ShapeNet55
 from crosspoint.data.shapenet_part import part_files, part_taxonomy
 
 _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
@@ -142,6 +143,8 @@ def recognise(root: Path) -> str:
         return "shapenet_render"
     if any((root / name).is_dir() for name in ("main_split", "main_split_nobg", "h5_files")):
         return "scanobjectnn"
+    if (root / "shapenet_pc").is_dir():
+        return "shapenet55"
     if (root / "meshpreprocessed3").is_dir():
         return "redwood"
     if (root / "data_preprocessed").is_dir():
@@ -156,8 +159,8 @@ def recognise(root: Path) -> str:
         return "folder"
     entries = ", ".join(sorted(entry.name for entry in root.iterdir())[:5]) or "nothing"
     raise ValueError(
-        "a data folder must hold ShapeNet/, main_split/, meshpreprocessed3/, data_preprocessed/, ply_data_*.h5 or "
-        f"cloud files ending in {', '.join(SUFFIXES)}, got {root} with {entries}"
+        "a data folder must hold ShapeNet/, shapenet_pc/, main_split/, meshpreprocessed3/, data_preprocessed/, "
+        f"ply_data_*.h5 or cloud files ending in {', '.join(SUFFIXES)}, got {root} with {entries}"
     )
 
 
@@ -266,7 +269,7 @@ def _pictures(split: str, class_name: str, pictures: list[Path] | None) -> Itera
             yield Finding(split, class_name, problem=str(error))
 
 
-def _files(kind: type[Co3d | ModelNetMeshes | Redwood], root: Path) -> Iterator[Finding]:
+def _files(kind: type[Co3d | ModelNetMeshes | Redwood | ShapeNet55], root: Path) -> Iterator[Finding]:
     """The clouds of a layout with one file for each, split by split."""
     for split in _SPLITS:
         try:
@@ -285,6 +288,7 @@ _READERS: dict[str, Callable[[Path], Iterator[Finding]]] = {
     "shapenet_part": _shapenet_part,
     "scanobjectnn": _scanobjectnn,
     "shapenet_render": _shapenet_render,
+    "shapenet55": partial(_files, ShapeNet55),
     "redwood": partial(_files, Redwood),
     "co3d": partial(_files, Co3d),
     "modelnet_meshes": partial(_files, ModelNetMeshes),

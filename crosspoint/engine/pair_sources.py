@@ -17,6 +17,7 @@ from crosspoint.data.paired import LabelledDataset, PairedClouds, SurfaceDataset
 from crosspoint.data.redwood import Redwood
 from crosspoint.data.row_pictures import row_pictures
 from crosspoint.data.scanobjectnn import ScanObjectNN
+from crosspoint.data.shapenet55 import ShapeNet55
 from crosspoint.data.shapenet_render import ShapeNetRender
 from crosspoint.data.shapes import DomainShift, PairedShapes, ShiftedShapes
 from crosspoint.selftraining.data_config import PairDataConfig
@@ -28,6 +29,7 @@ _PICTURES = {
     "shapenet_render": "ShapeNetRendering/<class>/<id>/rendering/*.png",
     "modelnet_meshes": "rendered_images/<split>/<class>/<id>_001.png and so on",
     "redwood": "videoframes/<id>/*",
+    "shapenet55": "rendered_images/<synset>-<id>/*.png",
     "co3d": "data_preprocessed/<class>/<sequence>/images/*",
 }
 Pictures = Callable[[int], Sequence[Path]]
@@ -147,6 +149,9 @@ def _clouds(data: PairDataConfig, split: Split | None, seed: int) -> tuple[Surfa
     if data.dataset == "redwood":
         scans = Redwood(root, split, points, seed, **common)
         return scans, scans.pictures
+    if data.dataset == "shapenet55":
+        synsets = ShapeNet55(root, split, points, seed, **common)
+        return synsets, synsets.pictures
     if data.dataset == "co3d":
         sequences = Co3d(root, split, points, seed, **common)
         return sequences, sequences.pictures

@@ -19,6 +19,7 @@ PairDataset = Literal[
     "shapes",
     "shapes_shifted",
     "shapenet_render",
+    "shapenet55",
     "modelnet40",
     "modelnet10",
     "modelnet_meshes",
@@ -67,7 +68,7 @@ class PairDataConfig:
     workers: int = 0
     """Processes that load data beside the training process; 0 loads in the training process. Never changes results."""
     cache_megabytes: float = 512
-    """What each process that loads data keeps in memory of files and of rendered pictures, at most."""
+    """Limit of each cache, of files and of pictures, in each process that loads data."""
 
     def __post_init__(self) -> None:
         procedural = self.dataset in _PROCEDURAL

@@ -41,9 +41,7 @@ def test_a_list_that_does_not_match_is_explained(shapes: PairedShapes) -> None:
         UnderClasses(shapes, ["whale", "fish"])
     with pytest.raises(ValueError, match=r"^class names must differ, got 'mug' twice$"):
         UnderClasses(shapes, ["mug", "Mug"])
-    with pytest.raises(
-        ValueError, match=r"^only classes of the data can be renamed, got 'whale' and data of airpl"
-    ):
+    with pytest.raises(ValueError, match=r"^only classes of the data can be renamed, got 'whale' and data of airpl"):
         UnderClasses(shapes, ["mug"], rename={"whale": "mug"})
 
 

@@ -14,12 +14,21 @@ import pytest
 import torch
 from PIL import Image
 
-from crosspoint.data import CloudFolder, Co3d, ModelNet40, ModelNetMeshes, PairedClouds, Redwood, ShapeNetRender
+from crosspoint.data import (
+    CloudFolder,
+    Co3d,
+    ModelNet40,
+    ModelNetMeshes,
+    PairedClouds,
+    Redwood,
+    ShapeNet55,
+    ShapeNetRender,
+)
 from crosspoint.data.pictures import read_image
 from crosspoint.data.row_pictures import row_folder, row_pictures
 from crosspoint.data.survey import survey
 
-KINDS = {"redwood": Redwood, "co3d": Co3d, "modelnet_meshes": ModelNetMeshes}
+KINDS = {"redwood": Redwood, "co3d": Co3d, "modelnet_meshes": ModelNetMeshes, "shapenet55": ShapeNet55}
 
 
 def _cloud(number: int, count: int = 30) -> np.ndarray[Any, Any]:
@@ -65,9 +74,26 @@ def modelnet_meshes(root: Path) -> None:
         _picture(root / "rendered_images" / "train" / "bed" / f"bed_1_a_{view:03}.png", 20 + view)
 
 
-MAKERS = {make.__name__: make for make in (redwood, co3d, modelnet_meshes)}
-CLASSES = {"redwood": ("chair", "table"), "co3d": ("ball", "cup", "vase"), "modelnet_meshes": ("bed", "desk")}
-LABELS = {"redwood": [1, 0], "co3d": [1, 0], "modelnet_meshes": [0, 0, 1]}
+def shapenet55(root: Path) -> None:
+    taxonomy = [{"synsetId": "01", "name": "vessel,watercraft"}, {"synsetId": "02", "name": "airplane"}]
+    (root / "taxonomy.json").write_text(json.dumps(taxonomy))
+    (root / "train.txt").write_text("01-a-b.npy\n02-c.npy\n")
+    (root / "test.txt").write_text("02-d.npy\n")
+    (root / "shapenet_pc").mkdir()
+    for number, name in enumerate(("01-a-b", "02-c", "02-d")):
+        np.save(root / "shapenet_pc" / f"{name}.npy", _cloud(number))
+        for ending in ("000", "000_depth0001", "012"):
+            _picture(root / "rendered_images" / name / f"{name}_r_{ending}.png", number)
+
+
+MAKERS = {make.__name__: make for make in (redwood, co3d, modelnet_meshes, shapenet55)}
+CLASSES = {
+    "redwood": ("chair", "table"),
+    "co3d": ("ball", "cup", "vase"),
+    "modelnet_meshes": ("bed", "desk"),
+    "shapenet55": ("airplane", "ship"),
+}
+LABELS = {"redwood": [1, 0], "co3d": [1, 0], "modelnet_meshes": [0, 0, 1], "shapenet55": [1, 0]}
 
 
 @pytest.fixture(params=MAKERS)
@@ -124,6 +150,7 @@ def test_pictures_of_an_object(tmp_path: Path) -> None:
     assert [file.parent.parent.name for file in Co3d(tmp_path / "co3d").pictures(1)] == ["b"]
 
 
+SHAPENET = "a ShapeNet-55 folder must hold shapenet_pc/<synset>-<id>.npy, .* and test.txt, got "
 REDWOOD = "a Redwood folder must hold meshpreprocessed3/<id>.npy, .* and test_set80.txt, got "
 CO3D = "a CO3D folder must hold data_preprocessed/<class>/<sequence>/pointcloud1.npy .* and test_set_80.txt, got "
 MESHES = "a folder of ModelNet meshes must hold <class>/train/.*off and <class>/test/.*off, got "
@@ -137,6 +164,9 @@ MESHES = "a folder of ModelNet meshes must hold <class>/train/.*off and <class>/
         ("redwood", "categories.json", REDWOOD + r"no file .*categories.json"),
         ("co3d", "root", CO3D + r"no folder .*"),
         ("co3d", "train_set_80.txt", CO3D + r"no file .*train_set_80.txt beside data_preprocessed, test_set_80.txt"),
+        ("shapenet55", "root", SHAPENET + r"no folder .*"),
+        ("shapenet55", "test.txt", SHAPENET + r"no file .*test.txt beside rendered_images, .*"),
+        ("shapenet55", "taxonomy.json", SHAPENET + r"no file .*taxonomy.json"),
         ("modelnet_meshes", "root", MESHES + r"no folder .*"),
         ("modelnet_meshes", "modelnet40v1png/desk/test/desk_2.off", MESHES + r"no .off file in a folder test of .*"),
     ],
@@ -157,6 +187,8 @@ def test_a_wrong_root_or_a_missing_split_is_explained(name: str, broken: str, me
     [
         ("redwood", "categories.json", "{", r"categories.json must map class names to lists of ids, got .* \(.*\)"),
         ("redwood", "categories.json", "[1]", r"categories.json must map class names to lists of ids, got .* \(.*\)"),
+        ("shapenet55", "train.txt", "03-a.npy\n", "every line of a ShapeNet-55 split .*.json, got '03-a.npy' in .*"),
+        ("shapenet55", "taxonomy.json", "[{}]", "taxonomy.json must be a list of synsetId and name, got .*"),
         ("redwood", "train_set80.txt", "99\n", REDWOOD + "no id of train_set80.txt under a class in .*categories.json"),
         ("redwood", "train_set80.txt", "\n", REDWOOD + "nothing listed in .*train_set80.txt"),
         (
@@ -179,6 +211,7 @@ def test_damaged_listings(name: str, file: str, content: str, message: str, tmp_
     [
         ("redwood", "meshpreprocessed3/01.npy", "NPY"),
         ("co3d", "data_preprocessed/cup/a/pointcloud1.npy", "NPY"),
+        ("shapenet55", "shapenet_pc/01-a-b.npy", "NPY"),
         ("modelnet_meshes", "modelnet40v1png/bed/train/bed_1.off", "OFF"),
     ],
 )
