@@ -52,8 +52,6 @@ class SelfTrainingStep:
         method: The settings.
         world: The processes.
         make_views: Draws the views of a batch.
-        truth: (L,) the class of each label of the data, -1 where it has none; for the shares that are right, and for
-            labels from the source true.
     """
 
     def __init__(
@@ -64,7 +62,6 @@ class SelfTrainingStep:
         method: MethodConfig,
         world: World,
         make_views: ViewMaker,
-        truth: Tensor,
     ) -> None:
         self._state = state
         self._teacher = teacher
@@ -72,14 +69,14 @@ class SelfTrainingStep:
         self._labels = method.labels
         self._world = world
         self._make_views = make_views
-        self._truth = truth.to(world.device)
         self._objective = Objective(method, world)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Trains on one batch.
 
         Args:
-            batch: Points, image and label of B objects.
+            batch: Points and image of B objects, and label: positions in the list of classes, -1 where unknown. Labels
+                are for the shares that are right, and for the source true.
 
         Returns:
             The losses and the shares, in the order of `LOSSES` and `SHARES`, of the batches of all processes together;
@@ -88,8 +85,8 @@ class SelfTrainingStep:
         device = self._world.device
         points = batch["points"].to(device, non_blocking=True)
         images = batch["image"].to(device, non_blocking=True)
-        true = self._truth[batch["label"].to(device)]
-        return self.learn(self._make_views(points, images, self._state.augmentation), true)
+        views = self._make_views(points, images, self._state.augmentation)
+        return self.learn(views, batch["label"].to(device, non_blocking=True))
 
     def learn(self, views: Views, true: Tensor) -> Tensor:
         """Trains on views; see `__call__`.
