@@ -21,6 +21,7 @@ _FREE_ON_RESUME = (
     "device",
     "resume",
     "traceback",
+    "method.labels.patience",
 )
 
 

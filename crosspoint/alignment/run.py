@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from rich.console import Console
 from torch import nn
@@ -25,7 +24,7 @@ from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.prompts import TEMPLATES
 
 ALIGNED_NAME = "aligned.pt"
-"""The file in a run's folder that self-training starts from."""
+"""The file in a run's folder that self-training starts from; `crosspoint.evaluation.aligned_models` looks for it."""
 
 _POSITION_DEVIATION = 0.5  # about that of the embedded patches
 _BETAS, _EPSILON = (0.9, 0.98), 1e-8  # ULIP's
@@ -103,14 +102,9 @@ def align(config: AlignConfig, console: Console, world: World, pairs: Pairs | No
         network = DistributedDataParallel(towers, [world.device] if world.device.type == "cuda" else None)
     finish(job, state, AlignmentStep(state, network, config, world, dataset.up_axis), console, world)
     if world.is_main:
-        save_aligned(aligned_path(config.output.directory), model)
-        console.print(f"aligned model: {aligned_path(config.output.directory)}")
+        save_aligned(config.output.directory / ALIGNED_NAME, model)
+        console.print(f"aligned model: {config.output.directory / ALIGNED_NAME}")
     return model
-
-
-def aligned_path(directory: Path) -> Path:
-    """Where a run leaves its model."""
-    return directory / ALIGNED_NAME
 
 
 def initial_model(config: AlignConfig) -> AlignedModel:

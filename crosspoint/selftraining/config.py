@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from crosspoint.config import (
+    Axis,
     Device,
     Flag,
     OutputConfig,
@@ -203,15 +204,23 @@ class MethodConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfTrainConfig(MethodConfig):
+class SelfTrainConfig:
     """Self-training on unlabelled pairs of clouds and images."""
 
     data: PairDataConfig
     """The unlabelled objects."""
     init: Path
-    """The aligned model to start from: a file or run of crosspoint.align, or weights of ULIP."""
+    """Where to start: a file or run of crosspoint.align, weights of ULIP, or a CLIP's folder or name."""
+    method: MethodConfig = field(default_factory=MethodConfig)
+    """How to train."""
+    clip: str | None = None
+    """Folder or name of the CLIP that weights of ULIP are laid over; its tokenizer reads the class names."""
+    dvae: Path | None = None
+    """Weights of Point-BERT's dVAE, where the start has none of the cloud's tokens."""
     classes: Path | None = None
     """A file with a class name per line; those of the data if left out."""
+    up_axis: Axis = "y"
+    """Vertical axis of the clouds that the start was aligned on; the data's are turned to stand like them."""
     output: OutputConfig = field(default_factory=lambda: OutputConfig(directory=Path("runs/selftrained")))
     """Where results go, and how often."""
     seed: int = 0

@@ -19,15 +19,13 @@ from crosspoint.engine.randomness import augmentation_generator, seed_everything
 from crosspoint.engine.run import Run, begin, finish, save
 from crosspoint.engine.state import TrainingState
 from crosspoint.engine.teacher import Teacher
+from crosspoint.evaluation.aligned_models import NAME_IN_RUN
 from crosspoint.flat_config import flatten
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.selftraining.config import SelfTrainConfig
 from crosspoint.selftraining.step import LOSSES, SHARES, SelfTrainingStep
 from crosspoint.selftraining.student import Outputs, Student, train_only_what_learns
 from crosspoint.selftraining.views import ViewMaker
-
-SELFTRAINED_NAME = "selftrained.pt"
-"""The file in a run's folder that holds the student at the end."""
 
 _CONFIDENT = len(LOSSES) + SHARES.index("confident")
 
@@ -43,8 +41,8 @@ class NothingConfident(ValueError):  # noqa: N818 (it says what happened)
     def __init__(self, epochs: int, step: int) -> None:
         super().__init__(
             f"self-training needs confident labels, got none in {epochs} epoch{'s'[: epochs > 1]} in a row: lower the "
-            f"threshold in labels, take a better aligned start, or go on with --labels.patience 0 (all {step} steps "
-            f"until then are in the checkpoint)"
+            f"threshold, take a better aligned start, or go on with --method.labels.patience 0 (all {step} steps until "
+            f"then are in the checkpoint)"
         )
 
 
@@ -87,7 +85,7 @@ def self_train(
         ValueError, OSError: If settings, data, the folder or a checkpoint are not usable.
         FloatingPointError: If the loss does not stay finite.
     """
-    dataset, settings = pairs.train, config.optimisation
+    dataset, method, settings = pairs.train, config.method, config.method.optimisation
     job = Run(
         dataset=dataset,
         batch_size=settings.batch_size,
@@ -98,14 +96,14 @@ def self_train(
         resume=config.resume,
         settings=flatten(config),
         defaults=flatten(SelfTrainConfig(data=config.data, init=config.init)),
-        label=f"self-training ({config.labels.source})",
+        label=f"self-training ({method.labels.source})",
         losses=(*LOSSES, *SHARES),
     )
     plan = job.sampler()
     state, teacher = _initial_state(config, model, plan.steps_per_epoch, plan.total_steps, world)
     begin(job, state, world)
     console.print(
-        f"self-training ({config.labels.source}) on {len(dataset)} objects under {len(model.class_names)} classes, "
+        f"self-training ({method.labels.source}) on {len(dataset)} objects under {len(model.class_names)} classes, "
         f"{plan.total_steps - state.step} of {plan.total_steps} steps to go"
     )
     student = Student(model)
@@ -113,20 +111,20 @@ def self_train(
     if world.size > 1:
         network = DistributedDataParallel(student, [world.device] if world.device.type == "cuda" else None)
     train_on = SelfTrainingStep(
-        state, teacher, network, config, world, ViewMaker(config, model, dataset.up_axis)
+        state, teacher, network, method, world, ViewMaker(method, model, dataset.up_axis, config.up_axis)
     )
-    patience = _Patience(config.labels.patience, plan.steps_per_epoch, world.device)
+    patience = _Patience(method.labels.patience, plan.steps_per_epoch, world.device)
 
     def step(batch: Batch) -> Tensor:
         told = train_on(batch)
         if patience.exhausted(told, state.step):
             save(job, state, world)
-            raise NothingConfident(config.labels.patience, state.step)
+            raise NothingConfident(method.labels.patience, state.step)
         return told
 
     finish(job, state, step, console, world)
     if world.is_main:
-        save_aligned(config.output.directory / SELFTRAINED_NAME, model)
+        save_aligned(config.output.directory / NAME_IN_RUN, model)
     return model.eval(), teacher.model
 
 
@@ -134,15 +132,16 @@ def _initial_state(
     config: SelfTrainConfig, model: AlignedModel, steps_per_epoch: int, total_steps: int, world: World
 ) -> tuple[TrainingState[AlignedModel], Teacher]:
     seed_everything(config.seed)
-    train_only_what_learns(model, config)
+    train_only_what_learns(model, config.method)
     model = model.to(world.device)
-    settings, momentum = config.optimisation, config.teacher
+    method = config.method
+    settings, momentum = method.optimisation, method.teacher
     groups = parameter_groups(
         model,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         layer_decay=settings.layer_decay,
-        decay_scalars=config.quirks.decay_temperature,
+        decay_scalars=method.quirks.decay_temperature,
     )
     optimiser = AdamW(groups)
     schedule = warmup_cosine(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from crosspoint.alignment.run import aligned_path
-from crosspoint.engine.aligned import load_aligned
+from crosspoint.evaluation.aligned_models import aligned_model
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.prompts import TEMPLATES
-from crosspoint.selftraining.config import Templates
+from crosspoint.selftraining.config import SelfTrainConfig
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
@@ -32,31 +31,30 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     return names
 
 
-def starting_model(init: Path, names: Sequence[str], templates: Templates) -> AlignedModel:
-    """An aligned model with a classifier for the classes, on the CPU, without text tower.
+def starting_model(config: SelfTrainConfig, names: Sequence[str]) -> AlignedModel:
+    """The model of the settings with a classifier for the classes, on the CPU, without text tower.
 
     Args:
-        init: A file of `crosspoint.align` or `crosspoint.selftrain`, the folder of such a run, or weights of ULIP.
+        config: Says where it comes from.
         names: The classes.
-        templates: Prompts that make a classifier of them.
 
     Raises:
         OSError: If there is no such file.
-        ValueError: If it holds no aligned model, there are fewer than 2 classes, or the model has no text tower any more
-            and other classes.
+        ValueError: If it holds no aligned model, there are fewer than 2 classes, or the model has other classes and no
+            text tower any more.
     """
     if len(names) < 2:
         raise ValueError(
             f"self-training needs at least 2 classes to tell apart, got {len(names)} ({', '.join(names) or 'none'})"
         )
-    model = load_aligned(aligned_path(init) if init.is_dir() else init)
+    model, _ = aligned_model(config.init, clip=config.clip, dvae=config.dvae)
     if model.text is not None:
-        model.set_classes(names, TEMPLATES[templates])
+        model.set_classes(names, TEMPLATES[config.method.templates])
         model.drop_text()
     elif model.class_names != tuple(names):
         unknown = [name for name in names if name not in model.class_names]
         raise ValueError(
-            f"a start without a text tower must be trained on with its own {len(model.class_names)} classes in their "
+            f"a start without text tower must be trained further on its own {len(model.class_names)} classes in their "
             f"order, got {len(names)}" + (f", among them {', '.join(unknown[:5])}" if unknown else " in another order")
         )
     return model

@@ -11,6 +11,7 @@ from crosspoint.data.augment import CloudAugmentation
 from crosspoint.data.cloud_augment import AS_CODE_CROP, CloudViews, strong_clouds, weak_clouds
 from crosspoint.data.image_augment import ImageViews, strong_images, weak_images
 from crosspoint.data.sample import UpAxis
+from crosspoint.engine.sources import axis_shift
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.masks import cloud_region_mask, image_block_mask
 from crosspoint.models.point_groups import Groups
@@ -34,14 +35,16 @@ class ViewMaker:
     Args:
         method: The settings.
         model: Tells sizes and normalisation, and cuts clouds into groups.
-        up_axis: The clouds' vertical axis, which strong views turn about.
+        given_axis: Vertical axis of the clouds as they come.
+        up_axis: Vertical axis that the model knows; clouds are turned to stand so, and strong views turn about it.
     """
 
-    def __init__(self, method: MethodConfig, model: AlignedModel, up_axis: UpAxis) -> None:
+    def __init__(self, method: MethodConfig, model: AlignedModel, given_axis: UpAxis, up_axis: UpAxis) -> None:
         self._method = method
         self._model = model
         self._images = ImageViews(size=model.image.image_size, mean=model.image.mean, std=model.image.std)
         crop = AS_CODE_CROP if method.quirks.crop == "off" else CloudViews().crop
+        self._shift = axis_shift(given_axis, up_axis)
         self._clouds = CloudViews(strong=CloudAugmentation(up_axis=up_axis), crop=crop)
 
     def __call__(self, points: Tensor, images: Tensor, generator: torch.Generator) -> Views:
@@ -59,12 +62,11 @@ class ViewMaker:
             strong = strong_images(images, self._images, generator)
             image_mask = self._image_mask(len(images), generator, images.device)
         if labels.trains_clouds:
+            points = points.roll(self._shift, dims=-1)
             weak_groups = model.cloud.group(weak_clouds(points, self._clouds, generator), generator)
             strong_groups = model.cloud.group(strong_clouds(points, self._clouds, generator), generator)
             if self._method.masks.cloud_ratio[1] > 0:
-                cloud_mask = cloud_region_mask(
-                    strong_groups.centers, generator, ratio=self._method.masks.cloud_ratio
-                )
+                cloud_mask = cloud_region_mask(strong_groups.centers, generator, ratio=self._method.masks.cloud_ratio)
         return Views(weak, strong, image_mask, weak_groups, strong_groups, cloud_mask)
 
     def _image_mask(self, batch: int, generator: torch.Generator, device: torch.device) -> Tensor | None:
