@@ -35,7 +35,7 @@ def parse(arguments: Sequence[str]) -> ExperimentConfig | SelfTrainConfig:
     program = f"{_PROGRAM} [{'|'.join(words)}]"
     if word == _EXPERIMENT:
         return tyro.cli(ExperimentConfig, args=options, prog=program, description=_DESCRIPTION)
-    default = SelfTrainConfig(data=tyro.MISSING, init=tyro.MISSING, method=METHODS[word])
+    default = SelfTrainConfig(init=tyro.MISSING, method=METHODS[word])
     return tyro.cli(SelfTrainConfig, args=options, default=default, prog=program, description=_DESCRIPTION)
 
 

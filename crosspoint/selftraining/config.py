@@ -207,7 +207,7 @@ class MethodConfig:
 class SelfTrainConfig:
     """Self-training on unlabelled pairs of clouds and images."""
 
-    data: PairDataConfig
+    data: PairDataConfig = field(default_factory=PairDataConfig)
     """The unlabelled objects."""
     init: Path
     """Where to start: a file or run of crosspoint.align, weights of ULIP, or a CLIP's folder or name."""

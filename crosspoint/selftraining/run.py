@@ -95,7 +95,7 @@ def self_train(
         output=config.output,
         resume=config.resume,
         settings=flatten(config),
-        defaults=flatten(SelfTrainConfig(data=config.data, init=config.init)),
+        defaults=flatten(SelfTrainConfig(init=config.init)),
         label=f"self-training ({method.labels.source})",
         losses=(*LOSSES, *SHARES),
     )
