@@ -113,6 +113,34 @@ class MaskConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StrongViewConfig:
+    """How strongly the student's views are changed; the defaults are those of the paper's code."""
+
+    cloud_scale: tuple[float, float] = (0.5, 2.0)
+    """Range of the factor by which clouds are scaled."""
+    cloud_move: float = 0.5
+    """Clouds are moved by up to this share of their extent along each axis."""
+    cloud_dropout: float = 0.875
+    """Largest share of a cloud's points that fall on the first one."""
+    image_crop: tuple[float, float] = (0.3, 1.0)
+    """Range of the share of an image's area that is kept."""
+    image_operations: int = 2
+    """Operations of RandAugment on each image."""
+    image_magnitude: float = 9.0
+    """Their mean strength, in [0, 10]."""
+
+    def __post_init__(self) -> None:
+        for name in ("cloud_scale", "image_crop"):
+            low, high = getattr(self, name)
+            require(0 < low <= high, f"views.{name} must be a range above 0", getattr(self, name))
+        require(self.image_crop[1] <= 1, "views.image_crop must be a range inside (0, 1]", self.image_crop)
+        require_non_negative("views.cloud_move", self.cloud_move)
+        _require_share("views.cloud_dropout", self.cloud_dropout)
+        require_at_least("views.image_operations", self.image_operations, 0)
+        require(0 <= self.image_magnitude <= 10, "views.image_magnitude must lie in [0, 10]", self.image_magnitude)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
     """The teacher: a moving average of the student."""
 
@@ -191,6 +219,8 @@ class MethodConfig:
     """Weights of the terms of the loss."""
     masks: MaskConfig = field(default_factory=MaskConfig)
     """What the student does not see."""
+    views: StrongViewConfig = field(default_factory=StrongViewConfig)
+    """How strongly the student's views are changed."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher."""
     quirks: QuirkConfig = field(default_factory=QuirkConfig)

@@ -10,6 +10,7 @@ from torch import Tensor
 from crosspoint.data.augment import CloudAugmentation
 from crosspoint.data.cloud_augment import AS_CODE_CROP, CloudViews, strong_clouds, weak_clouds
 from crosspoint.data.image_augment import ImageViews, strong_images, weak_images
+from crosspoint.data.rand_augment import RandAugment
 from crosspoint.data.sample import UpAxis
 from crosspoint.engine.sources import axis_shift
 from crosspoint.models.aligned import AlignedModel
@@ -42,10 +43,23 @@ class ViewMaker:
     def __init__(self, method: MethodConfig, model: AlignedModel, given_axis: UpAxis, up_axis: UpAxis) -> None:
         self._method = method
         self._model = model
-        self._images = ImageViews(size=model.image.image_size, mean=model.image.mean, std=model.image.std)
+        strong = method.views
+        self._images = ImageViews(
+            size=model.image.image_size,
+            scale=strong.image_crop,
+            operations=RandAugment(operations=strong.image_operations, magnitude=strong.image_magnitude),
+            mean=model.image.mean,
+            std=model.image.std,
+        )
         crop = AS_CODE_CROP if method.quirks.crop == "off" else CloudViews().crop
         self._shift = axis_shift(given_axis, up_axis)
-        self._clouds = CloudViews(strong=CloudAugmentation(up_axis=up_axis), crop=crop)
+        changes = CloudAugmentation(
+            scale=strong.cloud_scale,
+            up_axis=up_axis,
+            translate=strong.cloud_move,
+            max_dropout=strong.cloud_dropout,
+        )
+        self._clouds = CloudViews(strong=changes, crop=crop)
 
     def __call__(self, points: Tensor, images: Tensor, generator: torch.Generator) -> Views:
         """Draws the views of a batch.
