@@ -117,9 +117,18 @@ class AlignmentStep:
         points = augment_clouds(batch["points"].to(device, non_blocking=True), self._clouds, generator)
         groups = state.model.cloud.group(random_tilt(points, _TILT, _MOST_TILT, generator), generator)
         images = self._crop(as_float_images(batch["image"].to(device, non_blocking=True)))
-        classes = batch["label"].to(device, non_blocking=True)
-
         state.model.train()
+        return self.learn(groups, images, batch["label"].to(device, non_blocking=True))
+
+    def learn(self, groups: Groups, images: Tensor, classes: Tensor) -> Tensor:
+        """Trains on views, in whatever mode the model is; see `__call__`.
+
+        Args:
+            groups: Of B clouds.
+            images: (B, 3, H, W) normalised.
+            classes: (B,) whose captions are theirs.
+        """
+        state = self._state
         encoded = self._network(groups, images, classes)
         everyone = gather_with_gradient(torch.stack(encoded[:3], dim=1), self._world)
         loss = tri_modal_loss(

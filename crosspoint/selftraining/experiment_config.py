@@ -39,6 +39,9 @@ Variant = Literal[
 ]
 
 
+_CLASSES = ("airplane", "bed", "bottle", "car", "chair", "guitar", "lamp", "monitor", "table", "tree")
+
+
 def _labels(source: LabelSource) -> Callable[[MethodConfig], MethodConfig]:
     return lambda method: dataclasses.replace(method, labels=dataclasses.replace(method.labels, source=source))
 
@@ -85,7 +88,7 @@ class ExperimentConfig:
     """The data to align on, whose class names are captions."""
     target: PairDataConfig = field(default_factory=lambda: PairDataConfig(dataset="shapes_shifted", image_size=32))
     """The data to self-train on; labels are for the report and the supervised ceiling alone."""
-    classes: tuple[str, ...] = ("airplane", "bed", "bottle", "car", "chair", "guitar", "lamp", "monitor", "table", "tree")
+    classes: tuple[str, ...] = _CLASSES
     """Classes to tell apart; none: those that source and target share."""
     align_on: Literal["classes", "all"] = "classes"
     """Whether the model is aligned on these classes alone or on all of the source."""
