@@ -71,13 +71,19 @@ class AlignmentViews:
     """Range of the share of an image's area that is kept."""
     flip: float = 0.5
     """Probability that an image is mirrored."""
+    magnitude: float = 0.0
+    """Mean strength of RandAugment on images, in [0, 10]; 0 leaves it out."""
+    masked: float = 0.0
+    """Share of the objects that are seen with masks, as self-training has them. A small model trained from scratch must
+    have met masks, or the first ones make it forget; public ones stand them."""
 
     def __post_init__(self) -> None:
         for name in ("scale", "crop"):
             low, high = getattr(self, name)
             require(0 < low <= high, f"views.{name} must be a range above 0", getattr(self, name))
+        require(0 <= self.magnitude <= 10, "views.magnitude must lie in [0, 10]", self.magnitude)
         require(self.crop[1] <= 1, "views.crop must be a range inside (0, 1]", self.crop)
-        for name in ("move", "dropout", "flip"):
+        for name in ("move", "dropout", "flip", "masked"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"views.{name} must lie in [0, 1]", value)
 

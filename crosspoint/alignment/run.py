@@ -118,15 +118,11 @@ def initial_model(config: AlignConfig) -> AlignedModel:
         model.image.requires_grad_(False)
         if model.text is not None:
             model.text.requires_grad_(False)
-    for part in (
-        model.image.decoder,
-        model.image.patch_norm,
-        model.image.mask_token,
-        model.cloud.predict,
-        model.cloud.compare,
-        model.cloud.mask_token,
-    ):
+    for part in (model.image.decoder, model.image.patch_norm, model.cloud.predict, model.cloud.compare):
         part.requires_grad_(False)
+    if not config.views.masked:
+        model.image.mask_token.requires_grad_(False)
+        model.cloud.mask_token.requires_grad_(False)
     return model
 
 

@@ -19,11 +19,13 @@ from crosspoint.data.augment import (
 )
 from crosspoint.data.cloud_augment import random_tilt
 from crosspoint.data.image_augment import random_resized_crop
+from crosspoint.data.rand_augment import RandAugment, rand_augment
 from crosspoint.data.sample import Batch, UpAxis
 from crosspoint.engine.distributed import World, gather_with_gradient
 from crosspoint.engine.state import TrainingState
 from crosspoint.losses.tri_modal import TriModalLoss, tri_modal_loss
 from crosspoint.models.aligned import AlignedModel
+from crosspoint.models.masks import cloud_region_mask, image_block_mask
 from crosspoint.models.point_groups import Groups
 
 LOSSES = ("loss", *TriModalLoss._fields[1:])
@@ -56,20 +58,29 @@ class ThreeTowers(nn.Module):
         self.model = model
         self._captions = tuple(captions)
 
-    def forward(self, groups: Groups, images: Tensor, classes: Tensor) -> Encoded:
+    def forward(
+        self,
+        groups: Groups,
+        images: Tensor,
+        classes: Tensor,
+        cloud_mask: Tensor | None = None,
+        image_mask: Tensor | None = None,
+    ) -> Encoded:
         """Encodes B objects.
 
         Args:
             groups: Of their clouds.
             images: (B, 3, H, W) normalised.
             classes: (B,) whose caption is theirs.
+            cloud_mask: (B, G) bool, or None.
+            image_mask: (B, h, w) bool, or None.
         """
         model = self.model
         wanted, position = classes.unique(return_inverse=True)
         text = model.encode_text([self._captions[number] for number in wanted.tolist()])
         return Encoded(
-            cloud=model.cloud(groups).feature,
-            image=model.image(images).feature,
+            cloud=model.cloud(groups, cloud_mask).feature,
+            image=model.image(images, image_mask).feature,
             text=text[position],
             scale=model.logit_scale.exp(),
         )
@@ -117,19 +128,29 @@ class AlignmentStep:
         points = augment_clouds(batch["points"].to(device, non_blocking=True), self._clouds, generator)
         groups = state.model.cloud.group(random_tilt(points, _TILT, _MOST_TILT, generator), generator)
         images = self._crop(as_float_images(batch["image"].to(device, non_blocking=True)))
+        masks = self._masks(groups) if self._views.masked else (None, None)
         state.model.train()
-        return self.learn(groups, images, batch["label"].to(device, non_blocking=True))
+        return self.learn(groups, images, batch["label"].to(device, non_blocking=True), *masks)
 
-    def learn(self, groups: Groups, images: Tensor, classes: Tensor) -> Tensor:
+    def learn(
+        self,
+        groups: Groups,
+        images: Tensor,
+        classes: Tensor,
+        cloud_mask: Tensor | None = None,
+        image_mask: Tensor | None = None,
+    ) -> Tensor:
         """Trains on views, in whatever mode the model is; see `__call__`.
 
         Args:
             groups: Of B clouds.
             images: (B, 3, H, W) normalised.
             classes: (B,) whose captions are theirs.
+            cloud_mask: (B, G) bool, or None.
+            image_mask: (B, h, w) bool, or None.
         """
         state = self._state
-        encoded = self._network(groups, images, classes)
+        encoded = self._network(groups, images, classes, cloud_mask, image_mask)
         everyone = gather_with_gradient(torch.stack(encoded[:3], dim=1), self._world)
         loss = tri_modal_loss(
             *everyone.unbind(dim=1),
@@ -149,4 +170,15 @@ class AlignmentStep:
     def _crop(self, images: Tensor) -> Tensor:
         model, generator = self._state.model.image, self._state.augmentation
         images = random_resized_crop(images, model.image_size, self._views.crop, _SHAPE, generator)
-        return normalise_images(random_flip(images, self._views.flip, generator), model.mean, model.std)
+        images = random_flip(images, self._views.flip, generator)
+        if self._views.magnitude:
+            images = rand_augment(images, RandAugment(magnitude=self._views.magnitude), generator, fill=model.mean)
+        return normalise_images(images, model.mean, model.std)
+
+    def _masks(self, groups: Groups) -> tuple[Tensor, Tensor]:
+        model, generator, device = self._state.model.image, self._state.augmentation, self._world.device
+        batch, side = len(groups.centers), model.image_size // model.patch_size
+        chosen = (torch.rand(batch, generator=generator) < self._views.masked).to(device)
+        cloud_mask = cloud_region_mask(groups.centers, generator) & chosen.unsqueeze(1)
+        image_mask = image_block_mask(batch, (side, side), generator, device=device) & chosen.view(-1, 1, 1)
+        return cloud_mask, image_mask
