@@ -76,7 +76,7 @@ class ThreeTowers(nn.Module):
             image_mask: (B, h, w) bool, or None.
         """
         model = self.model
-        wanted, position = classes.unique(return_inverse=True)
+        wanted, position = torch.unique(classes, return_inverse=True)
         text = model.encode_text([self._captions[number] for number in wanted.tolist()])
         return Encoded(
             cloud=model.cloud(groups, cloud_mask).feature,
