@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
+Model = TypeVar("Model", bound=nn.Module)
 
-class Teacher:
+
+class Teacher(Generic[Model]):
     r"""A copy of a network that follows it slowly, in evaluation mode and without gradients.
 
     After the student's step number t, counted from 0,
@@ -40,13 +42,13 @@ class Teacher:
         ValueError: If a momentum or the ramp is out of range.
     """
 
-    def __init__(self, student: nn.Module, *, start: float = 0.99, end: float = 0.9998, ramp_steps: int = 400) -> None:
+    def __init__(self, student: Model, *, start: float = 0.99, end: float = 0.9998, ramp_steps: int = 400) -> None:
         for name, momentum in (("start", start), ("end", end)):
             if not 0 <= momentum <= 1:
                 raise ValueError(f"the teacher's momentum must lie in [0, 1], got {momentum} at its {name}")
         if ramp_steps < 0:
             raise ValueError(f"ramp_steps must be at least 0, got {ramp_steps}")
-        self.model = copy.deepcopy(student).requires_grad_(False).eval()
+        self.model: Model = copy.deepcopy(student).requires_grad_(False).eval()
         self.updates = 0
         self._start, self._end, self._ramp_steps = start, end, ramp_steps
 

@@ -101,7 +101,7 @@ def self_train(
         losses=(*LOSSES, *SHARES),
     )
     plan = job.sampler()
-    state, teacher = _initial_state(config, model, plan.steps_per_epoch, plan.total_steps, world)
+    state, teacher = initial_state(config, model, plan.steps_per_epoch, plan.total_steps, world)
     begin(job, state, world)
     console.print(
         f"self-training ({method.labels.source}) on {len(dataset)} objects under {len(model.class_names)} classes, "
@@ -129,9 +129,18 @@ def self_train(
     return model.eval(), cast(AlignedModel, teacher.model)
 
 
-def _initial_state(
+def initial_state(
     config: SelfTrainConfig, model: AlignedModel, steps_per_epoch: int, total_steps: int, world: World
-) -> tuple[TrainingState[AlignedModel], Teacher]:
+) -> tuple[TrainingState[AlignedModel], Teacher[AlignedModel]]:
+    """Student, optimiser and schedule before the first step, and the teacher that is in the state too.
+
+    Args:
+        config: The settings.
+        model: Where to start, with its classifier; it becomes the student.
+        steps_per_epoch: Steps of an epoch, in which the warm-up is counted.
+        total_steps: Steps of the whole run.
+        world: The processes.
+    """
     seed_everything(config.seed)
     train_only_what_learns(model, config.method)
     model = model.to(world.device)

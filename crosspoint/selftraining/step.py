@@ -57,7 +57,7 @@ class SelfTrainingStep:
     def __init__(
         self,
         state: TrainingState[AlignedModel],
-        teacher: Teacher,
+        teacher: Teacher[AlignedModel],
         network: Callable[..., Outputs],
         method: MethodConfig,
         world: World,
