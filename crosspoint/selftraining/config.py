@@ -39,7 +39,9 @@ class LabelConfig:
     alone is trained, by itself. naive: a branch drawn by lot. agreement: where both say the same. true: the true labels
     (the supervised ceiling)."""
     threshold: float = 0.84
-    """A label counts if its confidence is above this (joint, naive, agreement)."""
+    """A label counts if its confidence is above this (joint, naive)."""
+    agreement_threshold: float = 0.2
+    """A label counts if the lower of both branches' confidences is above this (agreement)."""
     cloud_weight: float = 0.9
     """Factor of the cloud branch's confidence (joint, naive, agreement)."""
     image_threshold: float = 0.8
@@ -50,7 +52,7 @@ class LabelConfig:
     """Stop when so many epochs in a row had no confident label; 0 never stops."""
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "image_threshold", "cloud_threshold"):
+        for name in ("threshold", "agreement_threshold", "image_threshold", "cloud_threshold"):
             _require_share(f"labels.{name}", getattr(self, name))
         require_positive("labels.cloud_weight", self.cloud_weight)
         require_at_least("labels.patience", self.patience, 0)

@@ -54,6 +54,7 @@ def label(
     if config.source == "naive":
         both = naive_pseudo_labels(image_logits, cloud_logits, generator, **options)
     elif config.source == "agreement":
+        options["threshold"] = config.agreement_threshold
         both = agreement_pseudo_labels(image_logits, cloud_logits, **options)
     else:
         both = joint_pseudo_labels(image_logits, cloud_logits, **options)
