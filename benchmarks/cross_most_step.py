@@ -19,7 +19,8 @@ from memory import CLEAR_REFS, status
 from torch import Tensor
 
 from crosspoint.aligned_config import AlignedConfig
-from crosspoint.engine.optimisation import adamw, parameter_groups
+from crosspoint.engine.allocator import keep_freed_memory
+from crosspoint.engine.optimisation import parameter_groups
 from crosspoint.engine.teacher import Teacher
 from crosspoint.losses import (
     BranchLosses,
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
+    keep_freed_memory()  # as every training run does
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
@@ -109,7 +111,7 @@ def main() -> None:
     model.train()
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     teacher = Teacher(model)
-    optimiser = adamw(parameter_groups(model, learning_rate=2e-5))
+    optimiser = torch.optim.AdamW(parameter_groups(model, learning_rate=2e-5))
     size = config.image.image_size
     images, points = torch.randn(arguments.batch, 3, size, size), torch.randn(arguments.batch, arguments.points, 3)
     parts: dict[str, list[float]] = {}
