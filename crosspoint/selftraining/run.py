@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from rich.console import Console
@@ -126,7 +125,7 @@ def self_train(
     finish(job, state, step, console, world)
     if world.is_main:
         save_aligned(config.output.directory / NAME_IN_RUN, model)
-    return model.eval(), cast(AlignedModel, teacher.model)
+    return model.eval(), teacher.model
 
 
 def initial_state(

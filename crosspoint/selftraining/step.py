@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, distributed
@@ -115,7 +115,7 @@ class SelfTrainingStep:
 
     @torch.no_grad()
     def _ask_teacher(self, views: Views) -> tuple[Tensor | None, Tensor | None]:
-        model = cast(AlignedModel, self._teacher.model)
+        model = self._teacher.model
         image = None if views.weak_images is None else model.logits(model.image(views.weak_images).feature)
         cloud = None if views.weak_groups is None else model.logits(model.cloud(views.weak_groups).feature)
         return image, cloud
