@@ -19,7 +19,7 @@ from crosspoint.data.row_pictures import row_pictures
 from crosspoint.data.scanobjectnn import ScanObjectNN
 from crosspoint.data.shapenet55 import ShapeNet55
 from crosspoint.data.shapenet_render import ShapeNetRender
-from crosspoint.data.shapes import DomainShift, PairedShapes, ShiftedShapes
+from crosspoint.data.shapes import DomainShift, PairedShapes, ScanShift, ShiftedShapes
 from crosspoint.selftraining.data_config import PairDataConfig
 
 # The test objects do not follow the run's seed: runs with different seeds are judged on the same objects.
@@ -104,7 +104,8 @@ def _procedural(data: PairDataConfig, split: Split, seed: int) -> PairedShapes:
     }
     if data.dataset == "shapes":
         return PairedShapes(split, **options)
-    return ShiftedShapes(split, shift=DomainShift(severity=data.severity), **options)
+    shift = DomainShift(scan=ScanShift(viewpoints=data.viewpoints), severity=data.severity)
+    return ShiftedShapes(split, shift=shift, **options)
 
 
 def _has_splits(data: PairDataConfig) -> bool:

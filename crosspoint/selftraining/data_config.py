@@ -55,6 +55,8 @@ class PairDataConfig:
     """Objects per class to generate for testing (procedural only)."""
     severity: tuple[float, float] = (0.0, 1.0)
     """How badly objects are scanned, and pictured: range in [0, 1] of two draws of each (shapes_shifted only)."""
+    viewpoints: int = 1
+    """Stations from which an object is scanned; the fewer, the more of it is missing. 0: none (shapes_shifted only)."""
     hold_out: float = 0.1
     """Share of the objects kept for testing where the dataset has no split of its own; 0 keeps none."""
     num_points: int = 256
@@ -95,6 +97,7 @@ class PairDataConfig:
         require(0 <= self.hold_out < 1, "data.hold_out must lie in [0, 1)", self.hold_out)
         for name in ("per_class", "test_per_class", "num_points", "image_size", "views"):
             require_at_least(f"data.{name}", getattr(self, name), 1)
+        require_at_least("data.viewpoints", self.viewpoints, 0)
         require_at_least("data.workers", self.workers, 0)
         require_non_negative("data.cache_megabytes", self.cache_megabytes)
 

@@ -57,6 +57,10 @@ def test_severity_reaches_the_objects() -> None:
         pair_datasets(PairDataConfig(per_class=1, severity=(at, at), **SMALL), 0).train[3]["image"] for at in (1.0, 0.0)
     )
     assert not torch.equal(bad, good)
+    whole, part = (
+        pair_datasets(PairDataConfig(per_class=1, viewpoints=count, **SMALL), 0).train[3]["points"] for count in (0, 1)
+    )
+    assert not torch.equal(whole, part)
 
 
 def test_batches_load_in_other_processes_as_here() -> None:
@@ -178,6 +182,7 @@ def test_shapenet_render(tmp_path: Path) -> None:
         ({"rename": ("a",)}, "every entry of data.rename must read old=new, got 'a'"),
         ({"severity": (0.0, 2.0)}, r"data.severity must be a range inside \[0, 1\], got \(0.0, 2.0\)"),
         ({"hold_out": 1.0}, r"data.hold_out must lie in \[0, 1\), got 1.0"),
+        ({"viewpoints": -1}, "data.viewpoints must be at least 0, got -1"),
         ({"views": 0}, "data.views must be at least 1, got 0"),
         ({"unlabelled": True}, "data.unlabelled needs data.dataset=folder, got shapes_shifted"),
         ({"cache_megabytes": -1.0}, "data.cache_megabytes must be a finite number of at least 0, got -1.0"),
