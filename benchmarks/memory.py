@@ -38,7 +38,7 @@ class Reading:
     reason: str = ""
 
 
-def _status(key: str) -> int:
+def status(key: str) -> int:
     """A value of /proc/self/status in bytes."""
     found = re.search(rf"^{key}:\s+(\d+) kB$", STATUS.read_text(), re.MULTILINE)
     if found is None:
@@ -61,10 +61,10 @@ def peak_of_process(call: Callable[[], Any]) -> int:
     """
     call()
     _return_freed_memory()
-    before = _status("VmRSS")
+    before = status("VmRSS")
     CLEAR_REFS.write_text("5")
     value = call()
-    peak = _status("VmHWM")
+    peak = status("VmHWM")
     del value
     return max(peak - before, 0)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 _USER_ERROR = 2
 _SIGNAL_BASE = 128  # the shell's convention for "ended by a signal"
@@ -45,3 +46,16 @@ def exit_status(
         print(f"error: {' '.join(str(error).split())}{rest}", file=sys.stderr)
         return _USER_ERROR
     return 0
+
+
+def resume_command(module: str, arguments: Sequence[str]) -> str:
+    """The command line that continues a run: the same one, by as many processes, with ``--resume``.
+
+    Args:
+        module: What ``python -m`` runs.
+        arguments: Its arguments.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    start = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
+    options = (word for word in arguments if word != "--resume")
+    return shlex.join([*start.split(), "-m", module, *options, "--resume"])

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from crosspoint.command import exit_status
-from crosspoint.evaluation.config import FewShot, Finetune, Linear, PartSeg, Retrieval, Robustness
+from crosspoint.evaluation.config import FewShot, Finetune, Linear, PartSeg, Retrieval, Robustness, ZeroShot
 
 _PROGRAM = "python -m crosspoint.evaluate"
 
@@ -22,6 +22,7 @@ Task = (
     | Annotated[PartSeg, tyro.conf.subcommand("part-seg")]
     | Annotated[Retrieval, tyro.conf.subcommand("retrieval")]
     | Annotated[Robustness, tyro.conf.subcommand("robustness")]
+    | Annotated[ZeroShot, tyro.conf.subcommand("zero-shot")]
 )
 _MODULES: dict[type, str] = {
     Linear: "linear",
@@ -30,6 +31,7 @@ _MODULES: dict[type, str] = {
     PartSeg: "part_segmentation",
     Retrieval: "retrieval",
     Robustness: "robustness",
+    ZeroShot: "zero_shot",
 }
 
 

@@ -21,11 +21,12 @@ _FREE_ON_RESUME = (
     "device",
     "resume",
     "traceback",
+    "method.labels.patience",
 )
 
 
-def flatten(config: Config) -> dict[str, Any]:
-    """Settings as ``{"data.num_points": 256, ...}`` with plain values (paths as strings, tuples as lists)."""
+def flatten(config: object) -> dict[str, Any]:
+    """Settings (a dataclass) as ``{"data.num_points": 256, ...}``, plain values: paths as strings, tuples as lists."""
 
     def walk(value: object, name: str) -> Iterator[tuple[str, Any]]:
         if dataclasses.is_dataclass(value):
@@ -41,16 +42,19 @@ def flatten(config: Config) -> dict[str, Any]:
     return dict(walk(config, ""))
 
 
-def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+def differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> list[str]:
     """Names of the settings that decide the weights and differ between two flattened configurations.
 
-    A setting that one of them lacks, as older checkpoints do, counts as its default.
+    A setting that one of them lacks, as older checkpoints do, counts as its default; without ``defaults`` those of
+    CrossPoint's settings are meant.
     """
-    defaults = flatten(Config())
+    known = flatten(Config()) if defaults is None else defaults
     absent = object()
 
     def value(settings: Mapping[str, Any], name: str) -> Any:
-        return settings[name] if name in settings else defaults.get(name, absent)
+        return settings[name] if name in settings else known.get(name, absent)
 
     return [
         name

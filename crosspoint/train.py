@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 from collections.abc import Sequence
 
 import tyro
 
-from crosspoint.command import exit_status
+from crosspoint.command import exit_status, resume_command
 from crosspoint.config import PRESETS, Config
 
 _PROGRAM = "python -m crosspoint.train"
@@ -37,12 +35,6 @@ def parse(arguments: Sequence[str]) -> Config:
     )
 
 
-def _resume_command(arguments: Sequence[str]) -> str:
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    start = _PROGRAM if processes == 1 else f"torchrun --nproc-per-node {processes} -m crosspoint.train"
-    return shlex.join([*start.split(), *(word for word in arguments if word != "--resume"), "--resume"])
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0, 2 after a user's error, 128 + n after signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -58,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_freed_memory()
         run(config, Console())
 
-    resume = _resume_command(arguments)
+    resume = resume_command("crosspoint.train", arguments)
     return exit_status(
         train,
         go_on=resume,

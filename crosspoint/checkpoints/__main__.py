@@ -14,7 +14,10 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from crosspoint.checkpoints.aligned_report import AlignedReport
 from crosspoint.checkpoints.official import LoadReport, export_official, load_official
+from crosspoint.checkpoints.state_files import plain_state
+from crosspoint.checkpoints.ulip import is_of_aligned_model, load_ulip
 from crosspoint.data.modelnet40 import ModelNet40
 from crosspoint.data.sample import Batch, Sample, collate
 from crosspoint.engine.atomic import replacing
@@ -62,7 +65,10 @@ class Export:
 
 
 def _info(arguments: Info, console: Console) -> None:
-    console.print(str(load_official(arguments.file, strict=False)), soft_wrap=True, highlight=False)
+    state = plain_state(arguments.file)
+    report: LoadReport | AlignedReport
+    report = load_ulip(state) if is_of_aligned_model(state) else load_official(state, strict=False)
+    console.print(str(report), soft_wrap=True, highlight=False)
 
 
 def parse_axes(axes: str) -> tuple[list[int], Tensor]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from crosspoint.checkpoints.layouts import Name, head_layout, layout_of
+from crosspoint.checkpoints.state_files import State, plain_state
 from crosspoint.models.classifier import Classifier
 from crosspoint.models.dgcnn import DGCNN
 from crosspoint.models.dgcnn_seg import DGCNNSeg
@@ -22,14 +21,10 @@ from crosspoint.models.pointnet import PointNet
 from crosspoint.models.segmentation import PartSegmenter, SemanticSegmenter
 from crosspoint.models.transfer import Transfer, transfer_weights
 
-State = Mapping[str, Tensor]
-
 _KNOWN = (
     "CrossPoint's DGCNN, dgcnn_seg or ResNet, dgcnn.pytorch's classification, part or semantic segmentation, "
     "learning3d's PointNet, torchvision's ResNet"
 )
-_WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training scripts keep the weights
-_PARALLEL = "module."  # what DataParallel puts before every name
 _RESNET_DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
     ((2, 2, 2, 2), False): 18,
     ((3, 4, 6, 3), False): 34,
@@ -74,7 +69,7 @@ def load_official(
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, not of a known project, holds nothing that fits, or, if strict, not all.
     """
-    state = _plain(source)
+    state = plain_state(source)
     origin = "the state dict" if isinstance(source, Mapping) else str(source)
     try:
         layout, module = _recognise(state, k)
@@ -124,34 +119,6 @@ def export_official(module: nn.Module, head: ProjectionHead | None = None) -> di
             if name.alias is not None:
                 exported[name.alias] = exported[name.theirs].clone()
     return exported
-
-
-def _plain(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a file or mapping by their names, without wrappers."""
-    content: Any = source
-    origin = "a state dict"
-    if not isinstance(source, Mapping):
-        path = Path(source)
-        origin = str(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"weights must be in a file, got no file {path}")
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
-            raise ValueError(f"weights must be in a complete file of torch.save, got {path}") from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    tensors = (
-        {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
-    )
-    if not tensors:
-        raise ValueError(f"weights must be a mapping from names to tensors, got {type(content).__name__} in {origin}")
-    while all(name.startswith(_PARALLEL) for name in tensors):
-        tensors = {name.removeprefix(_PARALLEL): value for name, value in tensors.items()}
-    return tensors
 
 
 def _recognise(state: State, k: int | None) -> tuple[str, nn.Module | None]:

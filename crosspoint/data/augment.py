@@ -16,7 +16,7 @@ from crosspoint.data.sample import UpAxis
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, the weights every colour-jitter implementation converts to grey with
+LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, the weights every colour-jitter implementation converts to grey with
 _AXES: dict[UpAxis, int] = {"x": 0, "y": 1, "z": 2}
 
 
@@ -83,7 +83,7 @@ class ImageAugmentation:
             raise ValueError(f"std must be positive, got {self.std}")
 
 
-def _uniform(shape: tuple[int, ...], low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
+def uniform(shape: tuple[int, ...], low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
     draw = torch.rand(shape, generator=generator, device=generator.device, dtype=like.dtype)
     return (low + (high - low) * draw).to(like.device)
 
@@ -95,7 +95,7 @@ def _check_clouds(points: Tensor) -> None:
         raise ValueError(f"points must have shape (..., N, 3) with N >= 1, got {tuple(points.shape)}")
 
 
-def _check_batch(points: Tensor) -> None:
+def check_batch(points: Tensor) -> None:
     _check_clouds(points)
     if points.dim() != 3:
         raise ValueError(f"points must have shape (B, N, 3), got {tuple(points.shape)}")
@@ -118,14 +118,14 @@ def unit_sphere(points: Tensor) -> Tensor:
 
 def random_scale(points: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
     """Scale each cloud (B, N, 3) about the origin by a factor from U(low, high)."""
-    _check_batch(points)
-    return points * _uniform((len(points), 1, 1), low, high, points, generator)
+    check_batch(points)
+    return points * uniform((len(points), 1, 1), low, high, points, generator)
 
 
 def random_rotation(points: Tensor, max_angle: float, generator: torch.Generator, *, up_axis: UpAxis = "y") -> Tensor:
     """Rotate each cloud (B, N, 3) about `up_axis` by an angle from U(0, max_angle), radians."""
-    _check_batch(points)
-    angle = _uniform((len(points), 1), 0.0, max_angle, points, generator)
+    check_batch(points)
+    angle = uniform((len(points), 1), 0.0, max_angle, points, generator)
     cos, sin = angle.cos(), angle.sin()
     up = _AXES[up_axis]
     first, second = (
@@ -140,23 +140,23 @@ def random_rotation(points: Tensor, max_angle: float, generator: torch.Generator
 
 def random_translation(points: Tensor, ratio: float, generator: torch.Generator) -> Tensor:
     """Move each cloud (B, N, 3) along each axis by U(-ratio, ratio) times its extent on that axis."""
-    _check_batch(points)
+    check_batch(points)
     extent = points.amax(dim=1, keepdim=True) - points.amin(dim=1, keepdim=True)
-    return points + extent * _uniform((len(points), 1, 3), -ratio, ratio, points, generator)
+    return points + extent * uniform((len(points), 1, 3), -ratio, ratio, points, generator)
 
 
 def random_jitter(points: Tensor, sigma: float, clip: float, generator: torch.Generator) -> Tensor:
     """Add to each coordinate of (B, N, 3) normal noise of deviation `sigma`, clipped to [-clip, clip]."""
-    _check_batch(points)
+    check_batch(points)
     noise = torch.randn(points.shape, generator=generator, device=generator.device, dtype=points.dtype)
     return points + (sigma * noise).clamp(-clip, clip).to(points.device)
 
 
 def random_input_dropout(points: Tensor, max_ratio: float, generator: torch.Generator) -> Tensor:
     """Replace in each cloud (B, N, 3) a share of the points, itself drawn from U(0, max_ratio), by the first point."""
-    _check_batch(points)
-    ratio = _uniform((len(points), 1), 0.0, max_ratio, points, generator)
-    dropped = _uniform((len(points), points.shape[1]), 0.0, 1.0, points, generator) < ratio
+    check_batch(points)
+    ratio = uniform((len(points), 1), 0.0, max_ratio, points, generator)
+    dropped = uniform((len(points), points.shape[1]), 0.0, 1.0, points, generator) < ratio
     return torch.where(dropped.unsqueeze(-1), points[:, :1], points)
 
 
@@ -171,7 +171,7 @@ def augment_clouds(points: Tensor, parameters: CloudAugmentation, generator: tor
     Returns:
         (B, N, 3), each cloud transformed by its own draw. Differentiable in `points`.
     """
-    _check_batch(points)
+    check_batch(points)
     points = unit_sphere(points)
     points = random_scale(points, *parameters.scale, generator)
     points = random_rotation(points, parameters.max_rotation, generator, up_axis=parameters.up_axis)
@@ -180,7 +180,8 @@ def augment_clouds(points: Tensor, parameters: CloudAugmentation, generator: tor
     return random_input_dropout(points, parameters.max_dropout, generator)
 
 
-def _as_float_images(images: Tensor) -> Tensor:
+def as_float_images(images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1], from bytes where they are uint8; raises TypeError or ValueError for others."""
     if images.dim() != 4 or images.shape[1] != 3:
         raise ValueError(f"images must have shape (B, 3, H, W), got {tuple(images.shape)}")
     if images.dtype == torch.uint8:
@@ -215,13 +216,13 @@ def random_colour_jitter(
     batch = len(images)
     factors = torch.cat(
         [
-            _uniform((batch, 1), max(0.0, 1.0 - s), 1.0 + s, images, generator)
+            uniform((batch, 1), max(0.0, 1.0 - s), 1.0 + s, images, generator)
             for s in (brightness, contrast, saturation)
         ],
         dim=1,
     )
-    order = _uniform((batch, 3), 0.0, 1.0, images, generator).argsort(dim=1)
-    luma = torch.tensor(_LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+    order = uniform((batch, 3), 0.0, 1.0, images, generator).argsort(dim=1)
+    luma = torch.tensor(LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
     for step in range(3):
         change = order[:, step : step + 1]
         factor = factors.gather(1, change).view(-1, 1, 1, 1)
@@ -234,7 +235,7 @@ def random_colour_jitter(
 
 def random_flip(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Mirror each image (B, 3, H, W) left to right with the given probability."""
-    flipped = _uniform((len(images), 1, 1, 1), 0.0, 1.0, images, generator) < probability
+    flipped = uniform((len(images), 1, 1, 1), 0.0, 1.0, images, generator) < probability
     return torch.where(flipped, images.flip(-1), images)
 
 
@@ -256,7 +257,7 @@ def augment_images(images: Tensor, parameters: ImageAugmentation, generator: tor
     Returns:
         (B, 3, size, size) floating point, normalised.
     """
-    images = _as_float_images(images)
+    images = as_float_images(images)
     if parameters.size is not None:
         images = resize_images(images, parameters.size)
     images = random_colour_jitter(images, parameters.brightness, parameters.contrast, parameters.saturation, generator)
@@ -266,7 +267,7 @@ def augment_images(images: Tensor, parameters: ImageAugmentation, generator: tor
 
 def prepare_images(images: Tensor, parameters: ImageAugmentation) -> Tensor:
     """The part of `augment_images` that is not random, for evaluation: resize and normalisation."""
-    images = _as_float_images(images)
+    images = as_float_images(images)
     if parameters.size is not None:
         images = resize_images(images, parameters.size)
     return normalise_images(images, parameters.mean, parameters.std)

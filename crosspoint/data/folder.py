@@ -10,7 +10,9 @@ import os
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from crosspoint.data.augment import unit_sphere
@@ -22,7 +24,9 @@ from crosspoint.data.pictures import PICTURE_SUFFIXES, pictures_in, read_image, 
 from crosspoint.data.render import RenderMode
 from crosspoint.data.sample import Sample, UpAxis
 
-_NO_CLASS = "object"
+NO_CLASS = "object"
+"""Class of files that lie in no folder of a class."""
+_DRAWN = 4096  # points of a surface that is asked for as points
 SPLIT_FOLDERS = ("train", "val", "test")
 """Names of folders that are splits, not classes."""
 
@@ -134,6 +138,12 @@ class CloudFolder(Dataset[Sample]):
                 )
         return sample
 
+    def surface(self, index: int) -> NDArray[np.float32]:
+        """(N, 3) points of an object in the file's scale: all of them, or some thousands of a surface."""
+        file = self.files[index]
+        stored = self._cache.get(file, lambda: read_cloud(file))
+        return stored.points if stored.faces is None else stored.draw(_DRAWN, random_stream(0, index))
+
     def _pictures(self, index: int, *, first_only: bool = False) -> list[Path]:
         """Sorted pictures of an object, or just any one of them."""
         assert self.images is not None
@@ -160,4 +170,4 @@ def folders_of(file: Path, root: Path) -> tuple[str, ...]:
 def class_of(file: Path, root: Path) -> str:
     """The first folder between root and file that is not a split's."""
     folders = [name for name in folders_of(file, root) if name not in SPLIT_FOLDERS]
-    return folders[0] if folders else _NO_CLASS
+    return folders[0] if folders else NO_CLASS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,11 +110,28 @@ def _mesh(file: Path) -> Content:
 
     loaded = trimesh.load(file, file_type=file.suffix[1:].lower(), process=False)
     vertices = np.asarray(getattr(loaded, "vertices", ()), dtype=np.float32).reshape(-1, 3)
-    declared = _declared_vertices(file) if file.suffix.lower() == ".ply" else len(vertices)
-    if declared != len(vertices):  # an ASCII file cut off after a line is read without complaint
-        raise ValueError(f"its header declares {declared} vertices, and it has {len(vertices)}")
     faces = np.asarray(getattr(loaded, "faces", ()), dtype=np.int64).reshape(-1, 3)
+    # A text file that is cut off is read without complaint.
+    if file.suffix.lower() == ".ply":
+        declared, polygons = _declared_vertices(file), 0
+    else:
+        declared, polygons = _declared_by_off(file)
+    if declared != len(vertices):
+        raise ValueError(f"its header declares {declared} vertices, and it has {len(vertices)}")
+    if polygons > len(faces):  # each becomes at least one triangle
+        raise ValueError(f"its header declares {polygons} faces, and it has {len(faces)} triangles")
     return vertices, faces if len(faces) else None
+
+
+def _declared_by_off(file: Path) -> tuple[int, int]:
+    """Numbers of vertices and faces in an OFF header, which may follow its first word on the same line."""
+    words: list[str] = []
+    with file.open() as content:
+        for line in content:
+            words += re.sub(r"^\s*[A-Za-z]*OFF", "", line.split("#")[0]).split()
+            if len(words) >= 2:
+                break
+    return int(words[0]), int(words[1])
 
 
 def _declared_vertices(file: Path) -> int:

@@ -93,6 +93,11 @@ class RowReader:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handles": {}}
 
+    def location(self, index: int) -> tuple[Path, int]:
+        """The file that a row is in, and its number there."""
+        number = int(np.searchsorted(self._first_row, index, side="right")) - 1
+        return self.files[number], index - int(self._first_row[number])
+
     def __getitem__(self, index: int) -> Block:
         """Arrays of a row: data, and normal and pid where there are. Views of the cache; do not change them.
 
@@ -272,6 +277,15 @@ class Hdf5Dataset(Dataset[Sample]):
         if "pid" in arrays:
             sample["parts"] = arrays["pid"]
         return sample
+
+    def surface(self, index: int) -> NDArray[np.float32]:
+        """(N, 3) all points of an object as the file has them; do not change them."""
+        points: NDArray[np.float32] = self._reader[int(self._rows[index])]["data"]
+        return points
+
+    def location(self, index: int) -> tuple[Path, int]:
+        """The file that an object is in, and the number of its row there."""
+        return self._reader.location(int(self._rows[index]))
 
 
 def check_drawing(num_points: int, up_axis: str) -> None:

@@ -69,7 +69,10 @@ class ModelNet40(Hdf5Dataset):
         self.root = Path(root)
         self.split = split
         if not self.root.is_dir():
-            raise FileNotFoundError(f"the ModelNet40 folder must exist, got no folder {self.root}")
+            raise FileNotFoundError(
+                "the ModelNet40 folder must exist and hold shape_names.txt, ply_data_train*.h5 and ply_data_test*.h5, "
+                f"got no folder {self.root}"
+            )
         names = class_names(self.root / "shape_names.txt")
         files = split_files(self.root, split)
         reader = RowReader(files, what="ModelNet40", classes=len(names), cache_megabytes=cache_megabytes)

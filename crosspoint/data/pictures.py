@@ -17,12 +17,13 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 """Endings of the files that count as pictures."""
 
 
-def read_image(file: Path, size: int) -> Tensor:
+def read_image(file: Path, size: int, *, crop: bool = False) -> Tensor:
     """Read a picture, put it on white and resize it.
 
     Args:
         file: a picture in any mode that Pillow reads.
         size: side of the square result, pixels.
+        crop: whether only the middle square of a picture of another shape is taken, which keeps its proportions.
 
     Returns:
         (3, size, size) uint8 RGB.
@@ -36,6 +37,10 @@ def read_image(file: Path, size: int) -> Tensor:
     except (OSError, SyntaxError, ValueError) as error:  # Pillow reports a damaged PNG chunk as SyntaxError
         raise ValueError(f"a picture must be a complete image file, got {file} ({error})") from error
     flat = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    if crop and flat.width != flat.height:
+        side = min(flat.size)
+        left, top = (flat.width - side) // 2, (flat.height - side) // 2
+        flat = flat.crop((left, top, left + side, top + side))
     if flat.size != (size, size):
         flat = flat.resize((size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(flat)).permute(2, 0, 1).contiguous()

@@ -6,7 +6,7 @@ keys (depth above, point number below), which does not depend on the order in wh
 """
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -85,31 +85,72 @@ def render(
     Raises:
         TypeError, ValueError: wrong dtypes, shapes or values.
     """
-    _check_arguments(points, normals, azimuth, elevation, size, mode, up_axis)
-    if len(points) == 0:
-        return points.new_empty((0, 3, size, size))
+    if mode not in ("shaded", "depth"):
+        raise ValueError(f"mode must be 'shaded' or 'depth', got {mode!r}")
+    seen = look(points, normals, azimuth=azimuth, elevation=elevation, size=size, up_axis=up_axis)
     with torch.no_grad():
-        if normals is None:
-            normals = estimate_normals(points)
-        camera = _camera_axes(azimuth, elevation)
-        radius = covering_radius(points)
-        position = _into(camera, points.roll(_ROLLS[up_axis], dims=-1))
-        normal = _into(camera, normals.roll(_ROLLS[up_axis], dims=-1))
-        away = _dot(normal, position - _camera_position(points)) > 0
-        normal = torch.where(away.unsqueeze(-1), -normal, normal)
-        winner = _visible_points(position, normal, radius, size)
-        seen = winner >= 0
-        at = winner.clamp(min=0)
         if mode == "depth":
-            near = (position[..., 2] + 1.0) / 2.0
+            near = (seen.depth + 1.0) / 2.0
             value = (_FAR_BRIGHTNESS + (1.0 - _FAR_BRIGHTNESS) * near).clamp(_FAR_BRIGHTNESS, 1.0)
-            picture = torch.where(seen, value.gather(1, at), 0.0).unsqueeze(1).expand(-1, 3, -1)
+            picture = torch.where(seen.point >= 0, value, 0.0).unsqueeze(1).expand(-1, 3, -1, -1)
         else:
             light, tint = _lighting(points, generator)
-            brightness = _AMBIENT + _DIFFUSE * _dot(normal, light.unsqueeze(1)).clamp(min=0.0)
-            lit = brightness.gather(1, at).unsqueeze(1) * tint.unsqueeze(-1)
-            picture = torch.where(seen.unsqueeze(1), lit, 1.0)
-        return picture.clamp(0.0, 1.0).reshape(len(points), 3, size, size)
+            brightness = _AMBIENT + _DIFFUSE * _dot(seen.normal, light.view(-1, 1, 1, 3)).clamp(min=0.0)
+            lit = brightness.unsqueeze(1) * tint.view(-1, 3, 1, 1)
+            picture = torch.where(seen.point.unsqueeze(1) >= 0, lit, 1.0)
+        return picture.clamp(0.0, 1.0)
+
+
+class Seen(NamedTuple):
+    """What the pixels of B pictures of S x S pixels see, row by row from the top left."""
+
+    point: Tensor
+    """(B, S, S) int64 number of the point, or -1 for the background."""
+    normal: Tensor
+    """(B, S, S, 3) its unit normal, facing the camera: components to the right, upwards, towards the camera."""
+    depth: Tensor
+    """(B, S, S) how far it lies in front of the centre, towards the camera."""
+
+
+@torch.no_grad()
+def look(
+    points: Tensor,
+    normals: Tensor | None = None,
+    *,
+    azimuth: Tensor,
+    elevation: Tensor,
+    size: int,
+    up_axis: UpAxis = "y",
+) -> Seen:
+    """Which point each pixel sees, for whatever shading; arguments and errors are those of `render`.
+
+    The background has the normal and the depth of the cloud's first point.
+    """
+    _check_arguments(points, normals, azimuth, elevation, size, up_axis)
+    batch = len(points)
+    if batch == 0:
+        empty = points.new_empty((0, size, size))
+        return Seen(empty.long(), empty.unsqueeze(-1).expand(-1, -1, -1, 3), empty)
+    if normals is None:
+        normals = estimate_normals(points)
+    camera = _camera_axes(azimuth, elevation)
+    position = _into(camera, points.roll(_ROLLS[up_axis], dims=-1))
+    normal = _into(camera, normals.roll(_ROLLS[up_axis], dims=-1))
+    away = _dot(normal, position - _camera_position(points)) > 0
+    normal = torch.where(away.unsqueeze(-1), -normal, normal)
+    winner = _visible_points(position, normal, _radius(points), size)
+    at = winner.clamp(min=0)
+    return Seen(
+        winner.view(batch, size, size),
+        normal.gather(1, at.unsqueeze(-1).expand(-1, -1, 3)).view(batch, size, size, 3),
+        position[..., 2].gather(1, at).view(batch, size, size),
+    )
+
+
+def _radius(points: Tensor) -> Tensor:
+    """Radius of the disc of each point, (B, N); found once where the same cloud is seen from many sides."""
+    same = len(points) > 1 and points.stride(0) == 0
+    return covering_radius(points[:1]).expand(len(points), -1) if same else covering_radius(points)
 
 
 def _check_arguments(
@@ -118,7 +159,6 @@ def _check_arguments(
     azimuth: Tensor,
     elevation: Tensor,
     size: int,
-    mode: str,
     up_axis: str,
 ) -> None:
     if points.dtype != torch.float32:
@@ -135,8 +175,6 @@ def _check_arguments(
             raise ValueError(f"{name} must have shape ({len(points)},), got {tuple(angle.shape)}")
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}")
-    if mode not in ("shaded", "depth"):
-        raise ValueError(f"mode must be 'shaded' or 'depth', got {mode!r}")
     if up_axis not in _ROLLS:
         raise ValueError(f"up_axis must be 'x', 'y' or 'z', got {up_axis!r}")
     if not bool(torch.isfinite(points).all()):
@@ -231,14 +269,14 @@ def _splat(disc: Tensor, pixels: Tensor, pairs: Tensor, size: int) -> Tensor:
     batch, count = pairs.shape
     disc, pixels, pairs = disc.flatten(1), pixels.flatten(1), pairs.flatten()
     point = torch.repeat_interleave(pairs)
-    local = torch.arange(len(point), device=point.device) - (pairs.cumsum(0) - pairs)[point]
-    first_column, columns, middle_column, first_row, middle_row = pixels[:, point].unbind()
+    local = torch.arange(len(point), device=point.device) - (pairs.cumsum(0) - pairs).index_select(0, point)
+    first_column, columns, middle_column, first_row, middle_row = pixels.index_select(1, point).unbind()
     down = torch.div(local, columns, rounding_mode="floor")
     row = first_row + down
     column = first_column + local - down * columns
 
     # Where the ray of the pixel, camera + t (dx, dy, -1), meets the plane of the disc.
-    px, py, pz, nx, ny, nz, plane, radius = disc[:, point].unbind()
+    px, py, pz, nx, ny, nz, plane, radius = disc.index_select(1, point).unbind()
     dx = (column + 0.5) * (2.0 / (size * _FOCAL)) - 1.0 / _FOCAL
     dy = 1.0 / _FOCAL - (row + 0.5) * (2.0 / (size * _FOCAL))
     t = plane / (nx * dx + ny * dy - nz)

@@ -22,12 +22,14 @@ class Sample(_RequiredFields, total=False):
         label: () int64, index into the dataset's `class_names`.
         normals: (N, 3) float32 unit normals (optional).
         parts: (N,) int64 global part ids (optional).
-        image: (3, H, W) uint8 RGB (optional).
+        image: (3, H, W) uint8 RGB; one view of the object, another one in other epochs (optional).
+        views: (V, 3, H, W) uint8 RGB; all its views in an order that never changes, for evaluation (optional).
     """
 
     normals: Tensor
     parts: Tensor
     image: Tensor
+    views: Tensor
 
 
 class Batch(_RequiredFields, total=False):
@@ -36,6 +38,7 @@ class Batch(_RequiredFields, total=False):
     normals: Tensor
     parts: Tensor
     image: Tensor
+    views: Tensor
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -85,7 +85,9 @@ def scan_file(root: Path, variant: str, split: str) -> Path:
     if split not in _SPLITS:
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     if not root.is_dir():
-        raise FileNotFoundError(f"the ScanObjectNN folder must exist, got no folder {root}")
+        raise FileNotFoundError(
+            f"the ScanObjectNN folder must exist and hold {_FILES[variant][0]} or h5_files, got no folder {root}"
+        )
     folder, name = _FILES[variant]
     base = root / "h5_files" if (root / "h5_files").is_dir() else root
     file = base / folder / f"{_SPLITS[split]}_{name}"

@@ -7,7 +7,9 @@ root/ShapeNetRendering/<class>/<id>/rendering/*.png     optional; where there ar
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from crosspoint.data.augment import unit_sphere
@@ -33,6 +35,7 @@ class ShapeNetRender(Dataset[Sample]):
         seed: seed of the draws.
         up_axis: vertical axis of the clouds; y in the official data.
         view_mode: what a rendered view shows.
+        images: whether items have an image, where there are pictures at all.
         cache_megabytes: how much of the files to keep in memory, in each process that reads them.
 
     Attributes:
@@ -62,6 +65,7 @@ class ShapeNetRender(Dataset[Sample]):
         seed: int = 0,
         up_axis: UpAxis = "y",
         view_mode: RenderMode = "shaded",
+        images: bool = True,
         cache_megabytes: float = CACHE_MEGABYTES,
     ) -> None:
         check_drawing(num_points, up_axis)
@@ -84,6 +88,7 @@ class ShapeNetRender(Dataset[Sample]):
         label = {name: number for number, name in enumerate(self.class_names)}
         self._objects = [(label[name], identifier) for name, identifier in found]
         self.labels = [number for number, _ in self._objects]
+        self.with_images = images
         self.has_images = (self.root / "ShapeNetRendering").is_dir()
         self.rendered = sum(not pictures_in(self._folder(number), first_only=True) for number in range(len(self)))
         # Checked here: a folder that fits nowhere would otherwise be replaced by rendered views in silence.
@@ -98,13 +103,12 @@ class ShapeNetRender(Dataset[Sample]):
 
     def __getitem__(self, key: ItemKey) -> Sample:
         index, epoch = split_key(key, len(self))
-        label, identifier = self._objects[index]
+        label, _ = self._objects[index]
         rng = random_stream(self.seed, epoch, index)
-        file = self.root / "ShapeNet" / self.class_names[label] / f"{identifier}.ply"
-        cloud = self._cache.get(file, lambda: read_ply(file))
+        cloud = self.surface(index)
         points = unit_sphere(torch.from_numpy(cloud[choose_points(len(cloud), self.num_points, rng)]))
         sample = Sample(points=points, label=torch.tensor(label))
-        if self.has_images:
+        if self.has_images and self.with_images:
             pictures = pictures_in(self._folder(index))
             if pictures:
                 picture = pictures[int(rng.integers(len(pictures)))]
@@ -114,6 +118,16 @@ class ShapeNetRender(Dataset[Sample]):
                     points, rng, size=self.image_size, mode=self.view_mode, up_axis=self.up_axis
                 )
         return sample
+
+    def surface(self, index: int) -> NDArray[np.float32]:
+        """(N, 3) all points of an object as the file has them; do not change them."""
+        label, identifier = self._objects[index]
+        file = self.root / "ShapeNet" / self.class_names[label] / f"{identifier}.ply"
+        return self._cache.get(file, lambda: read_ply(file))
+
+    def pictures(self, index: int) -> list[Path]:
+        """Sorted pictures of an object."""
+        return pictures_in(self._folder(index))
 
     def _folder(self, index: int) -> Path:
         """Where the pictures of an object are."""

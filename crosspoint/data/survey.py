@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from crosspoint.data.co3d import Co3d
 from crosspoint.data.folder import SPLIT_FOLDERS, class_of, cloud_files, folders_of, pictures_of
 from crosspoint.data.formats import SUFFIXES, read_cloud
 from crosspoint.data.hdf5 import RowReader
 from crosspoint.data.modelnet40 import class_names, split_files
+from crosspoint.data.modelnet_meshes import ModelNetMeshes, mesh_classes, mesh_folder
 from crosspoint.data.pictures import pictures_in, read_image
+from crosspoint.data.redwood import Redwood
+from crosspoint.data.row_pictures import row_folder, row_pictures
 from crosspoint.data.scanobjectnn import CLASSES as SCANOBJECTNN_CLASSES
 from crosspoint.data.scanobjectnn import VARIANTS, scan_file
+from crosspoint.data.shapenet55 import ShapeNet55
 from crosspoint.data.shapenet_part import part_files, part_taxonomy
 
+_SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 _ALL = "all"  # the split of data without splits
 _CLEARLY = 1.8  # times as asymmetric as any other axis: so far above are ModelNet40's and the shapes' vertical axes
 _PICTURE_SIZE = 32  # pictures are read to see whether they can be
@@ -136,6 +143,14 @@ def recognise(root: Path) -> str:
         return "shapenet_render"
     if any((root / name).is_dir() for name in ("main_split", "main_split_nobg", "h5_files")):
         return "scanobjectnn"
+    if (root / "shapenet_pc").is_dir():
+        return "shapenet55"
+    if (root / "meshpreprocessed3").is_dir():
+        return "redwood"
+    if (root / "data_preprocessed").is_dir():
+        return "co3d"
+    if mesh_classes(mesh_folder(root)):
+        return "modelnet_meshes"
     rows = [*root.glob("ply_data_*.h5"), *root.glob("hdf5_data/ply_data_*.h5")]
     if rows:
         parts = (root / "hdf5_data").is_dir() or (root / "classes.json").is_file() or any(map(_has_parts, rows))
@@ -144,8 +159,8 @@ def recognise(root: Path) -> str:
         return "folder"
     entries = ", ".join(sorted(entry.name for entry in root.iterdir())[:5]) or "nothing"
     raise ValueError(
-        "a data folder must hold ShapeNet/, main_split/, ply_data_*.h5 or cloud files ending in "
-        f"{', '.join(SUFFIXES)}, got {root} with {entries}"
+        "a data folder must hold ShapeNet/, shapenet_pc/, main_split/, meshpreprocessed3/, data_preprocessed/, "
+        f"ply_data_*.h5 or cloud files ending in {', '.join(SUFFIXES)}, got {root} with {entries}"
     )
 
 
@@ -167,12 +182,15 @@ def _rows(files: list[Path], split: str, names: tuple[str, ...], **options: Any)
             broken = True
             yield Finding(split, "", problem=str(error))
             continue
+        has_pictures = row_folder(file).is_dir()
         for row in range(len(reader)):
             name = names[int(reader.labels[row])]
+            pictures = row_pictures(file, row) if has_pictures else None
             try:
-                yield Finding(split, name, reader[row]["data"])
+                yield Finding(split, name, reader[row]["data"], missing_picture=pictures == [])
             except ValueError as error:
                 yield Finding(split, name, problem=str(error))
+            yield from _pictures(split, name, pictures)
     if not broken:
         try:
             RowReader(files, classes=len(names), **options)
@@ -240,6 +258,10 @@ def _object(file: Path, split: str, class_name: str, pictures: list[Path] | None
         yield Finding(split, class_name, read_cloud(file).points, missing_picture=pictures == [])
     except (ValueError, OSError) as error:
         yield Finding(split, class_name, problem=str(error))
+    yield from _pictures(split, class_name, pictures)
+
+
+def _pictures(split: str, class_name: str, pictures: list[Path] | None) -> Iterator[Finding]:
     for picture in pictures or []:
         try:
             read_image(picture, _PICTURE_SIZE)
@@ -247,9 +269,27 @@ def _object(file: Path, split: str, class_name: str, pictures: list[Path] | None
             yield Finding(split, class_name, problem=str(error))
 
 
+def _files(kind: type[Co3d | ModelNetMeshes | Redwood | ShapeNet55], root: Path) -> Iterator[Finding]:
+    """The clouds of a layout with one file for each, split by split."""
+    for split in _SPLITS:
+        try:
+            found = kind(root, split)
+        except (ValueError, OSError) as error:
+            yield Finding(split, "", problem=str(error))
+            continue
+        for index, file in enumerate(found.files):
+            rendered = isinstance(found, ModelNetMeshes) and found.images is None
+            name = found.class_names[found.labels[index]]
+            yield from _object(file, split, name, None if rendered else found.pictures(index))
+
+
 _READERS: dict[str, Callable[[Path], Iterator[Finding]]] = {
     "modelnet40": _modelnet40,
     "shapenet_part": _shapenet_part,
     "scanobjectnn": _scanobjectnn,
     "shapenet_render": _shapenet_render,
+    "shapenet55": partial(_files, ShapeNet55),
+    "redwood": partial(_files, Redwood),
+    "co3d": partial(_files, Co3d),
+    "modelnet_meshes": partial(_files, ModelNetMeshes),
 }

@@ -16,7 +16,7 @@ FORMAT = 1
 """Version of the layout of a checkpoint file."""
 
 _ENTRIES = ("config", "model", "optimiser", "schedule", "randomness", "step", "steps_per_epoch", "processes")
-_OPTIONAL = ("score",)
+_OPTIONAL = ("score", "teacher")
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -25,8 +25,8 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     Args:
         path: Where to write.
         state: Entries ``config`` (flattened), ``model``, ``optimiser``, ``schedule``, ``randomness`` (one per process),
-            ``step``, ``steps_per_epoch`` and ``processes``, and ``score`` where this is the best of several;
-            tensors and plain Python values only.
+            ``step``, ``steps_per_epoch`` and ``processes``; ``score`` where this is the best of several, ``teacher``
+            where there is one. Tensors and plain Python values only.
 
     Raises:
         OSError: If the file cannot be written.
@@ -77,7 +77,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def require_same_run(
-    path: Path, state: Mapping[str, Any], config: Mapping[str, Any], *, steps_per_epoch: int, processes: int
+    path: Path,
+    state: Mapping[str, Any],
+    config: Mapping[str, Any],
+    *,
+    steps_per_epoch: int,
+    processes: int,
+    defaults: Mapping[str, Any] | None = None,
 ) -> None:
     """Refuses a checkpoint that another run wrote: continuing it would not give the weights of any one setting.
 
@@ -87,12 +93,13 @@ def require_same_run(
         config: This run's settings, flattened.
         steps_per_epoch: This run's steps in an epoch.
         processes: This run's number of processes.
+        defaults: The settings' defaults, flattened, for what older checkpoints lack; CrossPoint's if left out.
 
     Raises:
         ValueError: If settings that decide the weights, the amount of data or the number of processes differ.
     """
     theirs = state["config"]
-    names = differences(config, theirs)
+    names = differences(config, theirs, defaults)
     if names:
         listed = ", ".join(f"{name} ({theirs.get(name)} there, {config.get(name)} here)" for name in names)
         raise ValueError(f"{path} must come from the same configuration, got other values of {listed}")

@@ -1,19 +1,18 @@
-"""Pre-training: prepare the folder, restore, train, keep checkpoints."""
+"""A training of any kind from its first or its last saved step to its end: folder, checkpoints, batches, records."""
 
 from __future__ import annotations
 
-import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
-from crosspoint.config import Config
+from crosspoint.config import OutputConfig
 from crosspoint.data.sample import Batch
 from crosspoint.engine.checkpoint import load_checkpoint, require_same_run, save_checkpoint
 from crosspoint.engine.distributed import World
@@ -23,17 +22,57 @@ from crosspoint.engine.loop import train
 from crosspoint.engine.progress import TrainingProgress
 from crosspoint.engine.report import write_json
 from crosspoint.engine.sampler import ResumableBatchSampler
-from crosspoint.engine.sources import CloudDataset, pretraining_dataset
-from crosspoint.engine.state import TrainingState, initial_state
-from crosspoint.engine.step import TrainingStep
-from crosspoint.flat_config import flatten
-from crosspoint.models.crosspoint import CrossPoint, Projections
+from crosspoint.engine.sources import CloudDataset
+from crosspoint.engine.state import TrainingState
 
 CHECKPOINT_NAME = "checkpoint.pt"
 BEST_NAME = "best.pt"
 SETTINGS_NAME = "config.json"
 
-Score = Callable[[CrossPoint], float]
+
+@dataclass(frozen=True)
+class Run:
+    """What decides a training beside its state and its step."""
+
+    dataset: CloudDataset
+    """The objects."""
+    batch_size: int
+    """Objects per step, over all processes together."""
+    epochs: int
+    """Passes over the objects."""
+    seed: int
+    """Seed of their order."""
+    workers: int
+    """Processes that load data beside each training process."""
+    output: OutputConfig
+    """Where results go, and how often."""
+    resume: bool
+    """Whether to continue from the last checkpoint."""
+    settings: Mapping[str, Any]
+    """All settings, flattened, as they are written into checkpoints."""
+    defaults: Mapping[str, Any]
+    """The same for the settings' defaults, for checkpoints from before a setting existed."""
+    label: str = "pre-training"
+    """What is being done, for the user."""
+    losses: Sequence[str] = ("loss", "intra", "cross")
+    """Names of the values that a step returns, the minimised loss first."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of the last checkpoint."""
+        return self.output.directory / CHECKPOINT_NAME
+
+    def sampler(self, start_step: int = 0, world: World | None = None) -> ResumableBatchSampler:
+        """The order of the objects from a step on, for one of the processes."""
+        return ResumableBatchSampler(
+            len(self.dataset),
+            self.batch_size,
+            self.epochs,
+            self.seed,
+            start_step=start_step,
+            rank=0 if world is None else world.rank,
+            world_size=1 if world is None else world.size,
+        )
 
 
 def prepare_directory(directory: Path, *, resume: bool) -> None:
@@ -58,123 +97,90 @@ def prepare_directory(directory: Path, *, resume: bool) -> None:
         raise OSError(f"output.directory must be a writable folder, got {directory} ({error.strerror})") from error
 
 
-def pretrain(config: Config, console: Console, world: World, score: Score | None = None) -> CrossPoint:
-    """Pre-trains; checkpoints, settings and logs go to ``config.output.directory``.
+def captured(run: Run, state: TrainingState[Any], world: World) -> dict[str, Any]:
+    """Everything that a checkpoint of this moment holds; every process must call it."""
+    extent = {"steps_per_epoch": run.sampler().steps_per_epoch, "processes": world.size}
+    return {**state.capture(world), "config": dict(run.settings), **extent}
 
-    Args:
-        config: The settings.
-        console: Where to talk to the user.
-        world: The processes; all of them call this.
-        score: How good a network is, by anything but test data; every ``config.probe.select_epochs`` epochs the main
-            process asks, and the best network so far is kept in ``best.pt``. None keeps the last one only.
 
-    Returns:
-        The network after the last step.
+def begin(run: Run, state: TrainingState[Any], world: World) -> None:
+    """Takes over the last checkpoint, or writes the first one.
+
+    A checkpoint is written at once because an unwritable folder or a full disk then shows now, and because the run can
+    be resumed from here on.
 
     Raises:
-        Interrupted: After a signal, when the checkpoint is written.
-        ValueError, OSError: If settings, data, the folder or a checkpoint are not usable.
-        FloatingPointError: If the loss does not stay finite.
+        ValueError, OSError: If the checkpoint is not usable, or is of another run.
     """
-    directory, settings = config.output.directory, config.optimisation
-    dataset = pretraining_dataset(config)
-    plan = ResumableBatchSampler(len(dataset), settings.batch_size, settings.epochs, config.seed)
-    state = initial_state(config, plan.total_steps, world)
-    path, flat = directory / CHECKPOINT_NAME, flatten(config)
-    if config.resume:
-        checkpoint = load_checkpoint(path)
-        require_same_run(path, checkpoint, flat, steps_per_epoch=plan.steps_per_epoch, processes=world.size)
+    if run.resume:
+        checkpoint = load_checkpoint(run.checkpoint)
+        require_same_run(
+            run.checkpoint,
+            checkpoint,
+            run.settings,
+            steps_per_epoch=run.sampler().steps_per_epoch,
+            processes=world.size,
+            defaults=run.defaults,
+        )
         state.restore(checkpoint, world)
-
-    def capture() -> dict[str, Any]:
-        extent = {"steps_per_epoch": plan.steps_per_epoch, "processes": world.size}
-        return {**state.capture(world), "config": flat, **extent}
-
-    def save() -> None:
-        captured = capture()
-        if world.is_main:
-            save_checkpoint(path, captured)
-
-    best = _best_score(directory / BEST_NAME, state.step) if config.resume else -math.inf
-
-    def keep_best() -> None:
-        nonlocal best
-        captured = capture()
-        if world.is_main and score is not None and (reached := score(state.model)) > best:
-            best = reached
-            save_checkpoint(directory / BEST_NAME, {**captured, "score": reached})
-
-    if not config.resume:
-        save()  # at once: an unwritable folder or a full disk shows now, and --resume works from here on
+    else:
+        save(run, state, world)
     if world.is_main:
-        write_json(directory / SETTINGS_NAME, flat)
-    console.print(
-        f"pre-training on {len(dataset)} objects, {plan.total_steps - state.step} of {plan.total_steps} steps to go"
-    )
-    if rendered := getattr(dataset, "rendered", 0):
-        console.print(f"{rendered} of them have no pictures; views of them are rendered")
-    if state.step < plan.total_steps:
-        _train(config, console, world, state, dataset, save, keep_best)
-    return state.model
+        write_json(run.output.directory / SETTINGS_NAME, run.settings)
 
 
-def _best_score(path: Path, step: int) -> float:
-    """Score of the best network up to a step; one of a later step will be reached again."""
-    if not path.exists():
-        return -math.inf
-    checkpoint = load_checkpoint(path)
-    return float(checkpoint["score"]) if checkpoint["step"] <= step else -math.inf
+def save(run: Run, state: TrainingState[Any], world: World) -> None:
+    """Writes a checkpoint of this moment; every process must call it.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    state_now = captured(run, state, world)
+    if world.is_main:
+        save_checkpoint(run.checkpoint, state_now)
 
 
-def _save_finite(state: TrainingState, save: Callable[[], None]) -> None:
+def save_finite(state: TrainingState[Any], save: Callable[[], None]) -> None:
     """Saves between two reports of the loss, which would have found out."""
     if not all(bool(parameter.isfinite().all()) for parameter in state.model.parameters()):
         raise FloatingPointError(f"the weights must stay finite, got NaN or infinity at step {state.step}")
     save()
 
 
-def _train(
-    config: Config,
-    console: Console,
-    world: World,
-    state: TrainingState,
-    dataset: CloudDataset,
-    save: Callable[[], None],
-    keep_best: Callable[[], None],
+def finish(
+    run: Run, state: TrainingState[Any], step: Callable[[Batch], Tensor], console: Console, world: World
 ) -> None:
-    settings, start_step = config.optimisation, state.step
-    sampler = ResumableBatchSampler(
-        len(dataset),
-        settings.batch_size,
-        settings.epochs,
-        config.seed,
-        start_step=start_step,
-        rank=world.rank,
-        world_size=world.size,
-    )
-    batches = load_batches(dataset, sampler, workers=config.data.workers, pin_memory=world.device.type == "cuda")
+    """Runs all steps that are left; `begin` must have been called.
+
+    Args:
+        run: The training.
+        state: What it changes.
+        step: Moves the state by one batch and returns the values that `run.losses` names.
+        console: Where to talk to the user.
+        world: The processes; all of them call this.
+
+    Raises:
+        Interrupted: After a signal, when the checkpoint is written.
+        ValueError, OSError: If data cannot be read or a file cannot be written.
+        FloatingPointError: If the loss does not stay finite.
+    """
+    sampler, start_step = run.sampler(state.step, world), state.step
+    if start_step >= sampler.total_steps:
+        return
+
+    def save_now() -> None:
+        save(run, state, world)
+
+    batches = load_batches(run.dataset, sampler, workers=run.workers, pin_memory=world.device.type == "cuda")
     if world.size == 1:  # with several processes, the others would wait for this one's part of a checkpoint
-        batches = save_before_failing(batches, lambda: _save_finite(state, save), lambda: state.step)
-    network: Callable[[Tensor, Tensor, Tensor], Projections] = state.model
-    if world.size > 1:
-        network = DistributedDataParallel(state.model, [world.device] if world.device.type == "cuda" else None)
-    train_on = TrainingStep(state, network, config, world, dataset.up_axis)
-
-    every = 0 if config.probe.dataset == "none" else config.probe.select_epochs * sampler.steps_per_epoch
-
-    def step(batch: Batch) -> Tensor:
-        losses = train_on(batch)
-        if every and state.step % every == 0:
-            keep_best()
-        return losses
-
-    log = RunLog(config.output.directory, start_step, tensorboard=config.output.tensorboard) if world.is_main else None
-    progress = TrainingProgress(console, sampler.total_steps, start_step)
+        batches = save_before_failing(batches, lambda: save_finite(state, save_now), lambda: state.step)
+    log = RunLog(run.output.directory, start_step, tensorboard=run.output.tensorboard) if world.is_main else None
+    progress = TrainingProgress(console, sampler.total_steps, start_step, run.label)
 
     def report(step: int, values: dict[str, float]) -> None:
         if log is not None:
             log.write(step, {"epoch": (step - 1) // sampler.steps_per_epoch, **values})
-        progress.update(step, values["loss"], values["objects_per_second"])
+        progress.update(step, values[run.losses[0]], values["objects_per_second"])
 
     try:
         with progress, closing(batches):
@@ -183,12 +189,13 @@ def _train(
                 step,
                 start_step=start_step,
                 total_steps=sampler.total_steps,
-                objects_per_step=settings.batch_size,
-                learning_rate=lambda: float(state.schedule.get_last_lr()[0]),
-                save=save,
+                objects_per_step=run.batch_size,
+                learning_rate=lambda: float(max(state.schedule.get_last_lr())),
+                save=save_now,
                 report=report,
-                output=config.output,
+                output=run.output,
                 world=world,
+                losses=run.losses,
             )
     finally:
         if log is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-from torch.optim import Adam
+from torch import nn
+from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from crosspoint.config import Config
@@ -15,16 +16,40 @@ from crosspoint.engine.distributed import World, gather_objects
 from crosspoint.engine.randomness import augmentation_generator, capture, restore, seed_everything
 from crosspoint.models.crosspoint import CrossPoint
 
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class Remembered(Protocol):
+    """What can be written into a checkpoint and taken over from it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes, as tensors and plain values."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Takes over what `state_dict` gave."""
+
+
+class Schedule(Remembered, Protocol):
+    """Sets the optimiser's learning rates, one step at a time."""
+
+    def step(self) -> None:
+        """Moves on after an optimiser step."""
+
+    def get_last_lr(self) -> Sequence[Any]:
+        """The rates of the coming step, one for each of the optimiser's groups."""
+
 
 @dataclass
-class TrainingState:
+class TrainingState(Generic[Model]):
     """The network, its optimiser and schedule, the augmentations' random numbers, and the steps done."""
 
-    model: CrossPoint
-    optimiser: Adam
-    schedule: CosineAnnealingLR
+    model: Model
+    optimiser: Optimizer
+    schedule: Schedule
     augmentation: torch.Generator
     step: int = 0
+    teacher: Remembered | None = None
+    """A second network that follows the first one, where the method has one."""
 
     def capture(self, world: World) -> dict[str, Any]:
         """The entries of a checkpoint that belong to this state; every process must call it."""
@@ -34,6 +59,7 @@ class TrainingState:
             "schedule": self.schedule.state_dict(),
             "randomness": gather_objects(capture(self.augmentation), world),
             "step": self.step,
+            **({} if self.teacher is None else {"teacher": self.teacher.state_dict()}),
         }
 
     def restore(self, checkpoint: Mapping[str, Any], world: World) -> None:
@@ -41,6 +67,8 @@ class TrainingState:
         self.model.load_state_dict(checkpoint["model"])
         self.optimiser.load_state_dict(checkpoint["optimiser"])
         self.schedule.load_state_dict(checkpoint["schedule"])
+        if self.teacher is not None:
+            self.teacher.load_state_dict(checkpoint["teacher"])
         restore(checkpoint["randomness"][world.rank], self.augmentation)
         self.step = checkpoint["step"]
 
@@ -51,7 +79,7 @@ def initial_model(config: Config) -> CrossPoint:
     return CrossPoint(config.model)
 
 
-def initial_state(config: Config, total_steps: int, world: World) -> TrainingState:
+def initial_state(config: Config, total_steps: int, world: World) -> TrainingState[CrossPoint]:
     """The state before the first step.
 
     The learning rate at step t of T is half of (1 + cos(pi t / T)) of its start; t counts from 0 and the schedule moves

@@ -14,7 +14,7 @@ from crosspoint.data.sample import Batch, UpAxis
 from crosspoint.engine.distributed import World, gather_with_gradient
 from crosspoint.engine.state import TrainingState
 from crosspoint.losses.crosspoint import crosspoint_loss
-from crosspoint.models.crosspoint import Projections
+from crosspoint.models.crosspoint import CrossPoint, Projections
 
 
 class TrainingStep:
@@ -31,7 +31,7 @@ class TrainingStep:
 
     def __init__(
         self,
-        state: TrainingState,
+        state: TrainingState[CrossPoint],
         network: Callable[[Tensor, Tensor, Tensor], Projections],
         config: Config,
         world: World,

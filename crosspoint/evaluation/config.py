@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from crosspoint.config import (
+    Axis,
     Device,
     Flag,
     ModelConfig,
@@ -20,6 +21,7 @@ from crosspoint.config import (
     require_positive,
 )
 from crosspoint.evaluation.data_config import ClassifiedData, PairedData, PartData
+from crosspoint.selftraining.data_config import PairDataConfig
 
 Protocol = Literal["honest", "official"]
 
@@ -59,15 +61,11 @@ class SupervisedConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Task:
     """What all evaluations have in common."""
 
     checkpoint: Path | None = None
     """A run's folder, a checkpoint, or official weights, compared with random weights; none: random weights alone."""
-    weights: Literal["last", "best"] = "last"
-    """Which network of a run's folder: the last, or the best on held-back training clouds of the probe."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    """The encoder where there is no checkpoint to say what it is."""
     output: Path | None = None
     """Folder for results; if left out, the run's folder, or runs/<name of the weights>, or runs/random."""
     seed: int = 0
@@ -78,11 +76,24 @@ class Evaluation:
     """Show the full traceback of an error instead of one line."""
 
     def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**32, "seed must be at least 0 and below 2**32", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Task):
+    """What the evaluations of a cloud encoder have in common."""
+
+    weights: Literal["last", "best"] = "last"
+    """Which network of a run's folder: the last, or the best on held-back training clouds of the probe."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The encoder where there is no checkpoint to say what it is."""
+
+    def __post_init__(self) -> None:
         if self.checkpoint is not None and str(self.checkpoint).lower() == "none":
             object.__setattr__(self, "checkpoint", None)
+        super().__post_init__()
         if self.checkpoint is not None and self.model != ModelConfig():
             raise ValueError("model.* must be left out when the checkpoint says what the encoder is, got other values")
-        require(0 <= self.seed < 2**32, "seed must be at least 0 and below 2**32", self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +237,38 @@ class Robustness(Evaluation):
         require(len(self.choices) > 0, "choices must hold at least one value", self.choices)
         for value in self.choices:
             require_positive("every entry of choices", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShot(Task):
+    """Classes by their names alone, with an aligned model: from pictures, from clouds, and from both together.
+
+    Both together are the mean of the two branches' probabilities, that of the pictures over all views of an object.
+    """
+
+    checkpoint: Path | None = None
+    """A run or model of crosspoint.align or crosspoint.selftrain, weights of ULIP, or a CLIP's folder or hub name."""
+    data: PairDataConfig = field(default_factory=PairDataConfig)
+    """The objects; their test split counts."""
+    templates: Literal["plain", "modelnet"] = "modelnet"
+    """Prompts that classes are named with, where the model still reads text."""
+    clip: str | None = None
+    """Folder or hub name of a CLIP: its tokenizer reads the class names for weights of ULIP or Cross-MoST."""
+    dvae: Path | None = None
+    """Weights of Point-BERT's dVAE, where the checkpoint has none of the cloud's tokens."""
+    groups: int = 64
+    """Groups of points per cloud, where the weights do not tell."""
+    group_size: int = 32
+    """Points per group, where the weights do not tell."""
+    up_axis: Axis = "y"
+    """Vertical axis of the clouds that the model was trained on; the data's are turned to stand like them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.checkpoint is None:
+            raise ValueError("checkpoint must name an aligned model, got none")
+        require_at_least("groups", self.groups, 1)
+        require_at_least("group_size", self.group_size, 1)
 
 
 def settings(task: object) -> dict[str, object]:

@@ -18,7 +18,7 @@ from crosspoint.data.sample import UpAxis
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.randomness import seed_everything
 from crosspoint.engine.run import BEST_NAME, CHECKPOINT_NAME
-from crosspoint.evaluation.config import Evaluation
+from crosspoint.evaluation.config import Evaluation, Task
 from crosspoint.flat_config import model_config
 from crosspoint.models.classifier import Classifier
 from crosspoint.models.crosspoint import CrossPoint
@@ -144,7 +144,7 @@ def _untrained(encoder: CloudEncoder) -> CloudEncoder:
     return DGCNN(k=layers[0].k, widths=[layer.out_channels for layer in layers], embedding=encoder.out_channels // 2)
 
 
-def evaluation_device(task: Evaluation) -> torch.device:
+def evaluation_device(task: Task) -> torch.device:
     """Where a task computes.
 
     Raises:

@@ -16,8 +16,9 @@ from crosspoint.config import Config
 from crosspoint.data.sample import Sample
 from crosspoint.engine.distributed import World, join_world
 from crosspoint.engine.log import LOG_NAME, read_log
+from crosspoint.engine.pretrain import Score, pretrain
 from crosspoint.engine.report import settings_table, write_json
-from crosspoint.engine.run import Score, prepare_directory, pretrain
+from crosspoint.engine.run import prepare_directory
 from crosspoint.engine.sources import CloudDataset, axis_shift, probe_datasets
 from crosspoint.engine.state import initial_model
 from crosspoint.evaluation.features import Features, extract_features

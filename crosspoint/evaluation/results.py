@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from crosspoint.engine.report import write_json
-from crosspoint.evaluation.config import Evaluation, settings
+from crosspoint.evaluation.config import Task, settings
 
 FOLDER = "evaluation"
 
 
-def results_folder(task: Evaluation) -> Path:
+def results_folder(task: Task) -> Path:
     """The folder that the results of a task belong to; made if it is not there.
 
     Raises:
@@ -81,7 +81,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def write_results(folder: Path, name: str, task: Evaluation, device: torch.device, content: Mapping[str, Any]) -> Path:
+def write_results(folder: Path, name: str, task: Task, device: torch.device, content: Mapping[str, Any]) -> Path:
     """Adds an entry to a task's results; other datasets' entries stay.
 
     Args:

@@ -16,7 +16,8 @@ from crosspoint.checkpoints import export_official
 from crosspoint.config import Config, DataConfig, ModelConfig, OptimisationConfig, OutputConfig, ProbeConfig
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.distributed import World
-from crosspoint.engine.run import prepare_directory, pretrain
+from crosspoint.engine.pretrain import pretrain
+from crosspoint.engine.run import prepare_directory
 from crosspoint.engine.state import initial_model
 from crosspoint.evaluate import main, parse
 from crosspoint.evaluation.config import Linear

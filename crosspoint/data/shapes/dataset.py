@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from crosspoint.data.augment import unit_sphere
@@ -96,7 +97,7 @@ class Shapes(Dataset[Sample]):
         index, epoch = split_key(key, len(self))
         number, label = divmod(index, len(CLASSES))
         split = _SPLITS.index(self.split)
-        facets, parts = self._object(CLASSES[label], random_stream(self.seed, _OBJECT, split, label, number))
+        facets, parts = make_object(CLASSES[label], self.pose, random_stream(self.seed, _OBJECT, split, label, number))
         rng = random_stream(self.seed, _SAMPLE, split, label, number, epoch)
         drawn = sample_surface(facets, parts, self.num_points, rng)
         points = unit_sphere(torch.from_numpy(drawn.points))
@@ -107,10 +108,21 @@ class Shapes(Dataset[Sample]):
             parts=torch.from_numpy(drawn.parts + self._first_part[label]),
         )
 
-    def _object(self, shape: ShapeClass, rng: np.random.Generator) -> tuple[Facets, np.ndarray]:
-        builder = Builder(rng, shape.parts)
-        shape.build(builder)
-        facets, parts = builder.surface()
-        stretch = np.exp(rng.uniform(-self.pose.max_stretch, self.pose.max_stretch, size=3))
-        turn = rotation("y", rng.uniform(-self.pose.max_yaw, self.pose.max_yaw)).T
-        return Facets(facets.corners * stretch @ turn, unit(facets.normals / stretch) @ turn), parts
+
+def make_object(shape: ShapeClass, pose: PoseVariation, rng: np.random.Generator) -> tuple[Facets, NDArray[np.int64]]:
+    """The surface of one random object of a class.
+
+    Args:
+        shape: The class.
+        pose: Random turn and stretch.
+        rng: The object's random stream, which decides everything.
+
+    Returns:
+        Triangles, and for each the index of its part among the class's parts.
+    """
+    builder = Builder(rng, shape.parts)
+    shape.build(builder)
+    facets, parts = builder.surface()
+    stretch = np.exp(rng.uniform(-pose.max_stretch, pose.max_stretch, size=3))
+    turn = rotation("y", rng.uniform(-pose.max_yaw, pose.max_yaw)).T
+    return Facets(facets.corners * stretch @ turn, unit(facets.normals / stretch) @ turn), parts

@@ -225,7 +225,8 @@ def test_normals_in_some_files_only(root: Path) -> None:
 def test_missing_root(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
     with pytest.raises(
-        FileNotFoundError, match=f"^the ModelNet40 folder must exist, got no folder {re.escape(str(missing))}$"
+        FileNotFoundError,
+        match=f"^the ModelNet40 folder must exist and hold .*, got no folder {re.escape(str(missing))}$",
     ):
         ModelNet40(missing)
 

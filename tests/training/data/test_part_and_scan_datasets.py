@@ -238,7 +238,9 @@ def test_scans_that_are_missing(scans_root: Path) -> None:
         ScanObjectNN(scans_root, "test", variant="obj_only")
     with pytest.raises(ValueError, match=r"^variant must be one of obj_bg, obj_only, pb_t50_rs, got 'hard'$"):
         ScanObjectNN(scans_root, variant="hard")  # type: ignore[arg-type]
-    with pytest.raises(FileNotFoundError, match=r"^the ScanObjectNN folder must exist, got no folder "):
+    with pytest.raises(
+        FileNotFoundError, match=r"^the ScanObjectNN folder must exist and hold main_split or h5_files, got no folder "
+    ):
         ScanObjectNN(scans_root / "nowhere")
 
 

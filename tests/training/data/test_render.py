@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from crosspoint.data import Shapes, UpAxis, collate
-from crosspoint.data.render import RenderMode, random_views, render
+from crosspoint.data.render import RenderMode, look, random_views, render
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -185,6 +185,28 @@ def test_pictures_do_not_depend_on_their_batch(monkeypatch: pytest.MonkeyPatch) 
     for most in (1, 30_000):
         monkeypatch.setattr("crosspoint.data.render._MAX_PAIRS", most)
         assert torch.equal(render(points, normals, azimuth=azimuth, elevation=elevation, size=48), together)
+
+
+def test_many_views_of_one_cloud_are_those_of_its_copies() -> None:
+    points, normals = _objects(1)
+    azimuth, elevation = random_views(5, _generator())
+    several = points.expand(5, -1, -1)
+    expanded = render(several, normals.expand(5, -1, -1), azimuth=azimuth, elevation=elevation, size=32)
+    copied = render(several.clone(), normals.repeat(5, 1, 1), azimuth=azimuth, elevation=elevation, size=32)
+    assert torch.equal(expanded, copied)
+
+
+def test_what_pixels_see() -> None:
+    near, far = _plate(0.4, half=0.2), _plate(-0.4, half=0.6)
+    seen = look(torch.cat([near, far], dim=1), azimuth=torch.zeros(1), elevation=torch.zeros(1), size=32)
+    assert seen.point.shape == seen.depth.shape == (1, 32, 32)
+    assert seen.normal.shape == (1, 32, 32, 3)
+    assert int(seen.point[0, 0, 0]) == -1
+    assert 0 <= int(seen.point[0, 16, 16]) < 1500
+    assert int(seen.point[0, 16, 8]) >= 1500
+    assert seen.depth[0, 16, 16] == pytest.approx(0.4)
+    assert seen.depth[0, 16, 8] == pytest.approx(-0.4)
+    assert torch.allclose(seen.normal[0, 16, 8], torch.tensor([0.0, 0.0, 1.0]), atol=1e-3)
 
 
 def test_the_order_of_the_points_does_not_matter() -> None:

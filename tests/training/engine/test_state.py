@@ -1,12 +1,13 @@
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from crosspoint.config import Config, ModelConfig, OptimisationConfig
 from crosspoint.engine.distributed import World
-from crosspoint.engine.run import _save_finite
+from crosspoint.engine.run import save_finite
 from crosspoint.engine.state import TrainingState, initial_model, initial_state
 
 WORLD = World(0, 1, torch.device("cpu"))
@@ -16,7 +17,7 @@ CONFIG = Config(
 )
 
 
-def update(state: TrainingState, count: int = 1) -> list[float]:
+def update(state: TrainingState[Any], count: int = 1) -> list[float]:
     """Takes steps along arbitrary gradients; returns the rates they used."""
     rates = []
     for _ in range(count):
@@ -29,7 +30,7 @@ def update(state: TrainingState, count: int = 1) -> list[float]:
     return rates
 
 
-def weights(state: TrainingState) -> list[torch.Tensor]:
+def weights(state: TrainingState[Any]) -> list[torch.Tensor]:
     return [value.clone() for value in state.model.state_dict().values()]
 
 
@@ -64,8 +65,8 @@ def test_a_restored_state_continues_identically() -> None:
 
 def test_weights_that_are_not_finite_are_never_saved() -> None:
     state, saved = initial_state(CONFIG, 10, WORLD), []
-    _save_finite(state, lambda: saved.append(True))
+    save_finite(state, lambda: saved.append(True))
     next(state.model.parameters()).data.view(-1)[0] = math.nan
     with pytest.raises(FloatingPointError, match=r"^the weights must stay finite, got NaN or infinity at step 0$"):
-        _save_finite(state, lambda: saved.append(True))
+        save_finite(state, lambda: saved.append(True))
     assert saved == [True]

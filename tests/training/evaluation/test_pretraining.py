@@ -10,7 +10,8 @@ from rich.console import Console
 from crosspoint.config import Config, DataConfig, ModelConfig, OptimisationConfig, OutputConfig, ProbeConfig
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.distributed import World
-from crosspoint.engine.run import prepare_directory, pretrain
+from crosspoint.engine.pretrain import pretrain
+from crosspoint.engine.run import prepare_directory
 
 WORLD = World(0, 1, torch.device("cpu"))
 

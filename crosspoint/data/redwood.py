@@ -1,0 +1,87 @@
+"""Redwood: scanned objects with the frames of their videos, in Cross-MoST's layout.
+
+root/meshpreprocessed3/<id>.npy        cloud (N, 3)
+root/videoframes/<id>/*                frames of the video, of which the first ten count
+root/categories.json                   {"chair": ["00001", ...], ...}
+root/train_set80.txt, test_set80.txt   one id a line
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+from crosspoint.data.cloud_files import CloudFiles
+from crosspoint.data.hdf5 import CACHE_MEGABYTES
+from crosspoint.data.listings import check_split, read_split
+from crosspoint.data.pictures import pictures_in
+from crosspoint.data.sample import UpAxis
+
+CLASSES = ("chair", "table", "trash container", "bench", "plant", "sign", "bicycle", "motorcycle", "sofa")
+"""The classes in the order of their labels."""
+LAYOUT = (
+    "a Redwood folder must hold meshpreprocessed3/<id>.npy, videoframes/<id>/*, categories.json, train_set80.txt and "
+    "test_set80.txt"
+)
+_FRAMES = 10
+
+
+class Redwood(CloudFiles):
+    """Objects of one split that are of one of the nine classes.
+
+    Args:
+        root: Folder of the files.
+        split: "train" or "test".
+        num_points: Points per item.
+        seed: Seed of the draws.
+        up_axis: Vertical axis of the clouds.
+        cache_megabytes: How much of the files to keep in memory, in each process that reads them.
+
+    Raises:
+        FileNotFoundError: The folder or a listing is missing.
+        ValueError: A listing is damaged, or lists no object of the classes. Items of unreadable files raise it too.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: Literal["train", "test"] = "train",
+        num_points: int = 1024,
+        seed: int = 0,
+        *,
+        up_axis: UpAxis = "y",
+        cache_megabytes: float = CACHE_MEGABYTES,
+    ) -> None:
+        self.root = Path(root)
+        self.split = check_split(split)
+        listed = read_split(self.root / f"{split}_set80.txt", LAYOUT)
+        label_of = _labels(self.root / "categories.json")
+        found = [(identifier, label_of[identifier]) for identifier in listed if identifier in label_of]
+        if not found:
+            raise ValueError(f"{LAYOUT}, got no id of {split}_set80.txt under a class in {self.root}/categories.json")
+        super().__init__(
+            [self.root / "meshpreprocessed3" / f"{identifier}.npy" for identifier, _ in found],
+            [label for _, label in found],
+            CLASSES,
+            num_points=num_points,
+            seed=seed,
+            up_axis=up_axis,
+            cache_megabytes=cache_megabytes,
+        )
+
+    def pictures(self, index: int) -> list[Path]:
+        """The first ten frames of an object's video, by name."""
+        return pictures_in(self.root / "videoframes" / self.files[index].stem)[:_FRAMES]
+
+
+def _labels(file: Path) -> dict[str, int]:
+    """Label of each id that is of one of the classes."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{LAYOUT}, got no file {file}")
+    try:
+        categories = json.loads(file.read_text())
+        return {str(identifier): label for label, name in enumerate(CLASSES) for identifier in categories.get(name, ())}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"categories.json must map class names to lists of ids, got {file} ({error})") from error

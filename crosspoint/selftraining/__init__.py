@@ -1,0 +1,1 @@
+"""Cross-modal self-training (Cross-MoST): settings, step, run and default experiment."""
