@@ -24,8 +24,9 @@ chosen='(avx512 and (paths_agree_on_larger or any_features or any_cloud or lengt
   or avx512 and (equals_reference and dtype0 or holes_duplicates or list_lengths) or avx2 and (leaves_equal or lengths)) and not emul
   or two_layer and avx512 and holes_duplicates'
 if [ "$#" -eq 0 ]; then
-  set -- tests/test_knn_paths.py tests/test_knn.py tests/test_farthest_point_sampling.py tests/test_edge_conv.py \
-    tests/test_edge_conv_two_layer.py -k "${chosen//$'\n'/}"
+  set -- tests/test_knn_paths.py tests/test_ball_query_paths.py tests/test_knn.py \
+    tests/test_farthest_point_sampling.py tests/test_edge_conv.py tests/test_edge_conv_two_layer.py \
+    -k "${chosen//$'\n'/}"
 fi
 # -s: a finding ends the process, and what pytest has caught would be lost with it.
 pytest -q -x -s -p no:cacheprovider "$@"

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "isa.h"
+#include "leaf_walk.h"
 #include "point_leaves.h"
 #include "ranking.h"
 
@@ -36,6 +37,7 @@ class LeafSearch {
         groups_(groups_for(wanted, row_)),
         capacity_(2 * wanted + kSlack + row_ + kLeaf + 2 * kBlock),
         ranking_(k, wanted),
+        walk_(points),
         distances_(kPointTile * row_),
         minima_(kPointTile * std::max(groups_, int64_t{1})),
         admitted_(kLeaf * capacity_),
@@ -47,15 +49,9 @@ class LeafSearch {
   void run(const PointLeaves<T>& queries, int64_t cloud, int64_t leaf, bool excluding, T* distances, int64_t* indices) {
     const int64_t at = queries.first_box(cloud, 0) + leaf, size = queries.leaf_size(cloud, leaf);
     const int64_t wanted = std::min(wanted_, clouds_.size(cloud));
-    const Boxes<T> boxes = queries.boxes(0);
-    T low[kPointDims], high[kPointDims];
-    for (int64_t d = 0; d < boxes.dims; ++d) {
-      low[d] = boxes.ends[2 * d * boxes.stride + at];
-      high[d] = boxes.ends[(2 * d + 1) * boxes.stride + at];
-    }
-    find_nearest_leaves(cloud, low, high);
-    Reach reach = look_at_nearest(queries, at * kLeaf, size, wanted);
-    list_leaves_within(cloud, low, high, reach);
+    walk_.start(cloud, queries, at);
+    walk_.take_nearest(first_leaves_, &near_);
+    walk_.list_within(look_at_nearest(queries, at * kLeaf, size, wanted));
     for (int64_t q = 0; q < size; ++q) {
       const int64_t id = queries.ids()[at * kLeaf + q];
       finish(cloud, query(queries, at * kLeaf + q), q, wanted);
@@ -73,18 +69,6 @@ class LeafSearch {
  private:
   static constexpr int64_t kSlack = 64;  // survivors beyond 2 k before they are reduced to k
 
-  // A box and its distance to the queries.
-  struct Near {
-    T distance;
-    int32_t lowest_id;
-    int32_t level;
-    int64_t box;
-  };
-  // The farthest that any query of the leaf still has to look.
-  struct Reach {
-    T distance;
-    int32_t id;
-  };
   struct Query {
     T coordinates[kPointDims];
   };
@@ -95,61 +79,19 @@ class LeafSearch {
     return std::max(std::min(wanted / 4, int64_t{32}), wanted / 16);
   }
 
-  static bool farther(const Near& a, const Near& b) {
-    return a.distance > b.distance || (a.distance == b.distance && a.lowest_id > b.lowest_id);
-  }
-  static bool within(const Near& a, const Reach& reach) {
-    return a.distance < reach.distance || (a.distance == reach.distance && a.lowest_id <= reach.id);
-  }
-
   static Query query(const PointLeaves<T>& queries, int64_t slot) {
     Query found;
     for (int64_t d = 0; d < queries.dims(); ++d) found.coordinates[d] = queries.column(d)[slot];
     return found;
   }
 
-  // Calls use(near) for the children [begin, end) of a box at `level`, with their distances.
-  template <typename Use>
-  void visit(int64_t cloud, int64_t level, int64_t begin, const T* low, const T* high, const Use& use) {
-    T distances[kFan];
-    const int64_t end = std::min(begin + kFan, points_.box_count(cloud, level));
-    const int64_t first = points_.first_box(cloud, level) + begin;
-    isa_.box_distances(low, high, points_.boxes(level), first, distances);
-    for (int64_t child = begin; child < end; ++child) {
-      use(Near{distances[child - begin], points_.lowest_ids(level)[first + child - begin], static_cast<int32_t>(level),
-               child});
-    }
-  }
-
-  // Leaves the first_leaves_ nearest leaves in near_, and in heap_ boxes that cover all the others.
-  void find_nearest_leaves(int64_t cloud, const T* low, const T* high) {
-    near_.clear();
-    heap_.clear();
-    const auto push = [&](const Near& box) { heap_.push_back(box); };
-    visit(cloud, points_.top_level(cloud), 0, low, high, push);
-    std::make_heap(heap_.begin(), heap_.end(), farther);
-    while (!heap_.empty() && static_cast<int64_t>(near_.size()) < first_leaves_) {
-      std::pop_heap(heap_.begin(), heap_.end(), farther);
-      const Near box = heap_.back();
-      heap_.pop_back();
-      if (box.level == 0) {
-        near_.push_back(static_cast<int32_t>(points_.first_box(cloud, 0) + box.box));
-        continue;
-      }
-      visit(cloud, box.level - 1, box.box * kFan, low, high, [&](const Near& child) {
-        heap_.push_back(child);
-        std::push_heap(heap_.begin(), heap_.end(), farther);
-      });
-    }
-  }
-
-  // Admits what the nearest leaves have for each query.
-  Reach look_at_nearest(const PointLeaves<T>& queries, int64_t slot, int64_t size, int64_t wanted) {
+  // Admits what the nearest leaves have for each query. Returns the farthest that any of them still has to look.
+  Reach<T> look_at_nearest(const PointLeaves<T>& queries, int64_t slot, int64_t size, int64_t wanted) {
     const int64_t leaves = static_cast<int64_t>(near_.size()), row = leaves * kLeaf;
     const int64_t groups = 2 * groups_ <= row ? groups_ : 0;
     const Candidates<T> candidates{points_.column(0), kBlock,       points_.slots(),      points_.dims(),
                                    points_.ids(),     near_.data(), leaves * kLeafBlocks, 0};
-    Reach reach{-1, -1};
+    Reach<T> reach{-1, -1};
     for (int64_t begin = 0; begin < size; begin += kPointTile) {
       T tile[kPointDims * kPointTile];
       for (int64_t d = 0; d < points_.dims(); ++d) {
@@ -169,7 +111,7 @@ class LeafSearch {
         T* admitted = admitted_.data() + (begin + q) * capacity_;
         int32_t* ids = ids_.data() + (begin + q) * capacity_;
         int64_t found = isa_.admit(distances_.data() + q * row, candidates, bounds[q], admitted, ids, 0);
-        Reach own{bounds[q], std::numeric_limits<int32_t>::max()};
+        Reach<T> own{bounds[q], std::numeric_limits<int32_t>::max()};
         if (found > 2 * wanted + kSlack) {
           const Candidate<T> last = ranking_.keep(admitted, ids, found, wanted);
           own = {last.distance, last.index};
@@ -183,36 +125,9 @@ class LeafSearch {
     return reach;
   }
 
-  // Lists the other leaves within reach, with their boxes side by side.
-  void list_leaves_within(int64_t cloud, const T* low, const T* high, const Reach& reach) {
-    listed_.clear();
-    while (!heap_.empty()) {
-      const Near box = heap_.back();
-      heap_.pop_back();
-      if (!within(box, reach)) continue;
-      if (box.level == 0) {
-        listed_.push_back(static_cast<int32_t>(points_.first_box(cloud, 0) + box.box));
-        continue;
-      }
-      visit(cloud, box.level - 1, box.box * kFan, low, high, [&](const Near& child) {
-        if (within(child, reach)) heap_.push_back(child);
-      });
-    }
-    const int64_t ends = 2 * points_.dims(), count = static_cast<int64_t>(listed_.size());
-    const Boxes<T> boxes = points_.boxes(0);
-    stride_ = (count + kFan - 1) / kFan * kFan;
-    listed_ends_.resize(ends * stride_);
-    for (int64_t e = 0; e < ends; ++e) {
-      for (int64_t i = 0; i < count; ++i) listed_ends_[e * stride_ + i] = boxes.ends[e * boxes.stride + listed_[i]];
-    }
-  }
-
   // Admits what the listed leaves have for query number q of the leaf, and ranks.
   void finish(int64_t cloud, const Query& query, int64_t q, int64_t wanted) {
-    const LeafList<T> list{
-        {points_.column(0), kBlock, points_.slots(), points_.dims(), points_.ids(), listed_.data(), 0, 0},
-        {listed_ends_.data(), stride_, points_.dims()},
-        static_cast<int64_t>(listed_.size())};
+    const LeafList<T> list = walk_.listed();
     T* admitted = admitted_.data() + q * capacity_;
     int32_t* ids = ids_.data() + q * capacity_;
     int64_t found = found_[q];
@@ -233,12 +148,11 @@ class LeafSearch {
   const PointLeaves<T>& points_;
   Clouds clouds_;
   const T* rows_;
-  int64_t given_dims_, k_, wanted_, first_leaves_, row_, groups_, capacity_, stride_ = 0;
+  int64_t given_dims_, k_, wanted_, first_leaves_, row_, groups_, capacity_;
   Ranking<T> ranking_;
+  LeafWalk<T> walk_;
   std::vector<T> distances_, minima_, admitted_;
-  std::vector<int32_t> ids_, near_, listed_;
-  std::vector<Near> heap_;
-  std::vector<T> listed_ends_;
+  std::vector<int32_t> ids_, near_;
   T guesses_[kPointTile] = {}, bounds_[kLeaf];
   int64_t found_[kLeaf];
 };

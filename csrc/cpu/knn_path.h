@@ -1,4 +1,4 @@
-// Ways to search neighbours on the CPU, all with the same result.
+// Ways to search neighbours on the CPU, by number or by radius, all with the same result.
 #pragma once
 
 namespace pointkernels {
