@@ -44,6 +44,8 @@ bench:
     python benchmarks/knn_bench.py
     python benchmarks/fps_bench.py
     python benchmarks/edgeconv_bench.py
+    python benchmarks/ball_query_bench.py
+    python benchmarks/neighborhood_bench.py
 
 ci:
     .ci/run

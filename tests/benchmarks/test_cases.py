@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ball_query_bench
 import contenders
 import edgeconv_bench
 import fps_bench
 import knn_bench
 import knn_peers
+import neighborhood_bench
 import pytest
 import runner
 import timing
@@ -24,6 +26,9 @@ from torch import Tensor
 from pointkernels import knn
 
 QUICK = Settings(quick=True)
+BENCHMARKS = [
+    module.BENCHMARK for module in (knn_bench, fps_bench, edgeconv_bench, ball_query_bench, neighborhood_bench)
+]
 
 
 # ---- a whole case
@@ -96,7 +101,7 @@ def test_no_peer_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
     for name in peers:
         monkeypatch.setitem(sys.modules, name, None)
-    for benchmark in (knn_bench.BENCHMARK, fps_bench.BENCHMARK, edgeconv_bench.BENCHMARK):
+    for benchmark in BENCHMARKS:
         problem = benchmark.problem(benchmark.cases(QUICK)[0], QUICK)
         assert {c.package for c in problem.contenders} == {"pointkernels", "torch"}
         assert set(problem.left_out.values()) <= {"not installed", "asked for with --compile"}
@@ -135,14 +140,14 @@ def test_scans_are_read(shared_data: Path) -> None:
 
 def test_problems_are_made_alike_every_time() -> None:
     """The memory of a contender is measured on a problem that another process makes anew."""
-    for benchmark in (knn_bench.BENCHMARK, fps_bench.BENCHMARK):
+    for benchmark in (knn_bench.BENCHMARK, fps_bench.BENCHMARK, ball_query_bench.BENCHMARK):
         for case in benchmark.cases(QUICK):
             first, second = (benchmark.problem(case, QUICK).contenders[0].call() for _ in range(2))
             assert torch.equal(first, second)
 
 
 def test_labels_are_unique() -> None:
-    for benchmark in (knn_bench.BENCHMARK, fps_bench.BENCHMARK, edgeconv_bench.BENCHMARK):
+    for benchmark in BENCHMARKS:
         for settings in (QUICK, Settings(), Settings(large=True)):
             labels = [case.label for case in benchmark.cases(settings)]
             assert len(set(labels)) == len(labels) > 0

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import ball_query_bench
 import edgeconv_bench
 import fps_bench
 import knn_bench
+import neighborhood_bench
 import pytest
 import torch
 from contenders import Contender, Settings, Verdict
 from torch import Tensor
 
-from pointkernels import farthest_point_sampling, knn
+from pointkernels import ball_query, farthest_point_sampling, knn
 
 QUICK = Settings(quick=True)
 
@@ -113,3 +115,48 @@ def test_wrong_layers_are_noticed(name: str) -> None:
     assert error is not None
     assert error.startswith("output" if name == "output" else f"gradient of {name}")
     assert problem.check(ours, {"output": result["output"]}).error is not None
+
+
+def without_one(indices: Tensor) -> Tensor:
+    """The last neighbour of one query left out, of more than one."""
+    wrong = indices.clone()
+    row = int((indices[0] >= 0).sum(dim=1).argmax())
+    wrong[0, row, int((indices[0, row] >= 0).sum()) - 2] = -1
+    return wrong
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (without_one, r"neighbours must be the (first|nearest) within the radius, got others for 1 queries"),
+        (lambda i: ((i + 45) % 90).where(i >= 0, -1), "neighbours must be the (first|nearest) within"),
+        (lambda i: i.where(i != i.max(), -2), r"indices must lie in \[-1, 90\), got -2 to 8"),
+        (lambda i: i[..., :1].expand_as(i), "neighbours of a query must be distinct, got one twice"),
+        (lambda i: i[:, :, :5], r"indices must have shape \(2, 40, 6\), got \(2, 40, 5\)"),
+    ],
+)
+def test_wrong_balls_are_noticed(spoil: Callable[[Tensor], Tensor], error: str, nearest: bool) -> None:
+    points = torch.rand(2, 90, 3, generator=torch.Generator().manual_seed(3))
+    search = ball_query_bench.ball_query_peers.Search(points, points[:, :40], 0.3, 6, nearest)
+    check = ball_query_bench.BallCheck(search)
+    peer = Contender("peer", lambda: None)
+    indices = ball_query(points, 0.3, 6, query=points[:, :40], nearest=nearest)
+    assert check(Contender("pointkernels", lambda: None), indices) == Verdict()
+    assert check(peer, indices.flip(2)) == Verdict()
+    found = check(peer, spoil(indices)).error
+    assert found is not None
+    assert re.match(error, found)
+
+
+@pytest.mark.parametrize("operator", ["gather", "interpolate", "chamfer"])
+def test_wrong_neighborhoods_are_noticed(operator: str) -> None:
+    case = neighborhood_bench.Case(operator, 2, 40, 30, 3, 4, "forward+backward")
+    problem = neighborhood_bench.problem(case, QUICK)
+    ours = problem.contenders[0]
+    result = ours.result(ours.call())
+    assert problem.check(ours, result) == Verdict()
+    for name in result:
+        error = problem.check(ours, {**result, name: result[name] * 1.01}).error
+        assert error is not None
+        assert error.startswith("output" if name == "output" else f"gradient of {name}")

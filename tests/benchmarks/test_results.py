@@ -132,6 +132,8 @@ def run_script(script: str, *arguments: str) -> str:
         ("knn", "torch cdist+topk", ["--isa", ",".join(build_info()["isas_usable"])]),
         ("fps", "torch loop", ["--threads", "1,2"]),
         ("edgeconv", "Conv2d+BatchNorm2d+max (DGCNN)", []),
+        ("ball_query", "torch cdist+topk", []),
+        ("neighborhood", "torch indexing", []),
     ],
 )
 def test_from_end_to_end(name: str, reference: str, extra: list[str], tmp_path: Path) -> None:
