@@ -5,9 +5,10 @@ order, defaults, shapes and order of edges. What differs:
 
 - any k (torch_cluster stops at 100 on a GPU), any distance (there, neighbours farther than 1e5 are lost, and `fps` goes
   wrong beyond 224 units), `cosine` on the CPU too, threads within a cloud, torch.compile;
-- ties go to the lower index on every device; with duplicates, `knn_graph` still gives each point exactly k others;
+- ties go to the lower index on every device; with duplicates, `knn_graph` still gives each point exactly k others,
+  `radius_graph` never more than `max_num_neighbors`, and `fps` takes no point twice; a cloud may be without points;
 - `radius` takes the first `max_num_neighbors` points in index order, as torch_cluster does on a GPU (its documentation
-  says "randomly"); points at exactly the radius are outside, as there;
+  says "randomly", and on a CPU the order is that of its tree); points at exactly the radius are outside, as there;
 - a random start of `fps` follows `torch.manual_seed`;
 - batch vectors must be sorted; on the CPU that is checked. `num_workers` changes nothing: torch's threads are used.
 """
