@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -114,24 +114,23 @@ def enable(*, override: bool = False) -> list[str]:
     return list(_ENABLED)
 
 
+def index2ptr(index: Tensor, size: Optional[int] = None) -> Tensor:  # noqa: UP045  (torch.jit.script reads it)
+    """Where each value begins in a sorted vector."""
+    if size is None:
+        size = int(index.max()) + 1 if index.numel() > 0 else 0
+    values = torch.arange(size + 1, dtype=index.dtype, device=index.device)
+    return torch.searchsorted(index, values, out_int32=index.dtype != torch.int64)
+
+
 def _make_pointers_traceable() -> None:
-    """Let torch.compile trace torch_geometric's `index2ptr` without a size.
+    """Let torch.compile trace torch_geometric's `index2ptr`, with a size or without.
 
     It calls an ATen operator whose size must be a plain number, so a graph with a batch vector could not be traced as a
-    whole. The function in its place calls the original except while a graph is traced.
+    whole. What takes its place can be, and torch.jit.script compiles it, too.
     """
     import torch_geometric.index
 
     original = torch_geometric.index.index2ptr
-    if hasattr(original, "_original"):
-        return
-
-    def index2ptr(index: Tensor, size: int | None = None) -> Tensor:
-        if not torch.compiler.is_compiling():
-            return cast("Tensor", original(index, size))
-        return _packed.ptr_of(index, int(index.max()) + 1 if size is None else size)
-
-    index2ptr._original = original  # type: ignore[attr-defined]
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] == "torch_geometric" and vars(module).get("index2ptr") is original:
             module.index2ptr = index2ptr  # type: ignore[attr-defined]

@@ -125,6 +125,36 @@ def test_compiles_as_a_whole() -> None:
         assert torch.equal(got, expected)
 
 
+class Graphs(torch.nn.Module):
+    """Annotated for torch.jit.script, which reads torch_geometric's source and ours."""
+
+    def forward(self, x: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+        return pyg_nn.radius_graph(x, r=1.5, batch=batch), pyg_nn.knn_graph(x, 3, batch=batch)
+
+
+def test_torchscript() -> None:
+    x, layer = CLOUDS["random"][0], pyg_nn.XConv(3, 8, 3, 3, hidden_channels=2).double()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, that it is deprecated
+        graphs, scripted = torch.jit.script(Graphs()), torch.jit.script(layer)
+    for got, expected in zip(graphs(x, BATCH), Graphs()(x, BATCH), strict=True):
+        assert torch.equal(got, expected)
+    layer.eval()
+    torch.testing.assert_close(scripted.eval()(x, x, BATCH), layer(x, x, BATCH))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_pointers_are_those_of_torch_geometric(dtype: torch.dtype) -> None:
+    index = torch.tensor([0, 0, 2, 3, 3, 3], dtype=dtype)
+    for size in (None, 6):
+        rows = 4 if size is None else size
+        expected = torch._convert_indices_from_coo_to_csr(index, rows, out_int32=dtype == torch.int32)
+        got = pyg.index.index2ptr(index, size)
+        assert got.dtype == expected.dtype
+        assert torch.equal(got, expected)
+    assert pyg.index.index2ptr(index[:0]).tolist() == [0]
+
+
 def test_autocast() -> None:
     x, layer = CLOUDS["random"][0].float(), pyg_nn.DynamicEdgeConv(mlp(6, 8).float(), k=4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
