@@ -19,6 +19,10 @@ test-gpu:
 test-emulation:
     pytest tests -m "emulation or not emulation" -k emulat
 
+# What takes too long for every change: the faces under torch.compile with inductor.
+test-slow:
+    pytest tests -m slow
+
 lint:
     ruff check .
     ruff format --check .
