@@ -17,14 +17,9 @@ namespace {
 
 using pointkernels::Isa;
 
-constexpr Isa kAllIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512};
-
 pybind11::dict build_info() {
   pybind11::list compiled, usable;
-  for (const Isa isa : kAllIsas) {
-#if !defined(__x86_64__)
-    if (isa != Isa::kScalar) continue;
-#endif
+  for (const Isa isa : pointkernels::kCompiledIsas) {
     compiled.append(pointkernels::isa_name(isa));
     if (pointkernels::isa_supported(isa)) usable.append(pointkernels::isa_name(isa));
   }
@@ -42,7 +37,7 @@ pybind11::dict build_info() {
 }
 
 void set_isa(const std::string& name) {
-  for (const Isa isa : kAllIsas) {
+  for (const Isa isa : pointkernels::kCompiledIsas) {
     if (name == pointkernels::isa_name(isa) && pointkernels::isa_supported(isa)) {
       pointkernels::set_isa(isa);
       return;

@@ -51,7 +51,7 @@ def build_info() -> dict[str, Any]:
 
 
 def set_isa(name: str) -> None:
-    """Use one CPU instruction set ("scalar", "avx2", "avx512") from now on; for tests and benchmarks."""
+    """Use one CPU instruction set ("scalar", "avx2", "avx512", "neon") from now on; for tests and benchmarks."""
     _C.set_isa(name)
 
 

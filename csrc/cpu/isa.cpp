@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
-#include <initializer_list>
 
 namespace pointkernels {
 
@@ -12,6 +11,8 @@ namespace {
 bool machine_has(Isa isa) {
 #if defined(__x86_64__)
   switch (isa) {
+    case Isa::kNeon:
+      return false;
     case Isa::kAvx512:
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
@@ -21,6 +22,8 @@ bool machine_has(Isa isa) {
       return true;
   }
   return false;
+#elif defined(__aarch64__)
+  return isa == Isa::kScalar || isa == Isa::kNeon;
 #else
   return isa == Isa::kScalar;
 #endif
@@ -29,7 +32,7 @@ bool machine_has(Isa isa) {
 Isa choose() {
   Isa best = Isa::kScalar;
   const char* limit = std::getenv("POINTKERNELS_ISA");
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : kCompiledIsas) {
     if (machine_has(isa)) best = isa;
     if (limit != nullptr && std::strcmp(limit, isa_name(isa)) == 0) break;
   }
@@ -49,6 +52,8 @@ const char* isa_name(Isa isa) {
       return "avx512";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kNeon:
+      return "neon";
     case Isa::kScalar:
       break;
   }
@@ -64,6 +69,8 @@ const IsaKernels<float>& isa_kernels<float>() {
 #if defined(__x86_64__)
   if (current_isa() == Isa::kAvx512) return kAvx512Float;
   if (current_isa() == Isa::kAvx2) return kAvx2Float;
+#elif defined(__aarch64__)
+  if (current_isa() == Isa::kNeon) return kNeonFloat;
 #endif
   return kScalarFloat;
 }
@@ -73,6 +80,8 @@ const IsaKernels<double>& isa_kernels<double>() {
 #if defined(__x86_64__)
   if (current_isa() == Isa::kAvx512) return kAvx512Double;
   if (current_isa() == Isa::kAvx2) return kAvx2Double;
+#elif defined(__aarch64__)
+  if (current_isa() == Isa::kNeon) return kNeonDouble;
 #endif
   return kScalarDouble;
 }

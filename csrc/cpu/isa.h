@@ -1,8 +1,9 @@
 // Choice of instruction set at run time.
 //
-// The inner loops of every CPU kernel are compiled once per instruction set (isa_scalar.cpp, isa_avx2.cpp,
-// isa_avx512.cpp) and reached through a table of function pointers. Those files take raw pointers and use nothing of
-// the C++ standard library, so that they export no inline function compiled for a machine that may not be this one.
+// The inner loops of every CPU kernel are compiled once per instruction set (isa_scalar.cpp, isa_avx2.cpp and
+// isa_avx512.cpp, or isa_neon.cpp, which are empty on other processors) and reached through a table of function
+// pointers. Those files take raw pointers and use nothing of the C++ standard library, so that they export no inline
+// function compiled for a machine that may not be this one.
 #pragma once
 
 #include <cstdint>
@@ -93,15 +94,25 @@ struct IsaKernels {
   void (*edge_conv_scatter)(const EdgeConvScatter<T>& task, int64_t begin, int64_t end);
 };
 
-enum class Isa { kScalar, kAvx2, kAvx512 };
+enum class Isa { kScalar, kAvx2, kAvx512, kNeon };
 
-extern const IsaKernels<float> kScalarFloat, kAvx2Float, kAvx512Float;
-extern const IsaKernels<double> kScalarDouble, kAvx2Double, kAvx512Double;
+// Those that are compiled for this processor, from the slowest to the fastest.
+#if defined(__x86_64__)
+inline constexpr Isa kCompiledIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512};
+#elif defined(__aarch64__)
+inline constexpr Isa kCompiledIsas[] = {Isa::kScalar, Isa::kNeon};
+#else
+inline constexpr Isa kCompiledIsas[] = {Isa::kScalar};
+#endif
+
+extern const IsaKernels<float> kScalarFloat, kAvx2Float, kAvx512Float, kNeonFloat;
+extern const IsaKernels<double> kScalarDouble, kAvx2Double, kAvx512Double, kNeonDouble;
 
 const char* isa_name(Isa isa);
 bool isa_supported(Isa isa);  // by this build and this machine
 
-// The best supported one, unless POINTKERNELS_ISA (scalar, avx2, avx512) names a lower one or set_isa() was called.
+// The best supported one, unless POINTKERNELS_ISA (scalar, avx2, avx512, neon) names a lower one or set_isa() was
+// called.
 Isa current_isa();
 void set_isa(Isa isa);
 

@@ -104,8 +104,8 @@ template <typename T>
 void feature_distances(const T* queries, const Candidates<T>& candidates, T* distances, int64_t row, T* minima,
                        int64_t groups) {
   using V = Vector<T>;
-  // Sixteen accumulators with 32 registers (AVX-512), eight with sixteen.
-  constexpr int64_t kQueries = V::width * sizeof(T) == 64 ? kFeatureTile : kFeatureTile / 2;
+  // Sixteen accumulators with 32 registers, eight with sixteen.
+  constexpr int64_t kQueries = kVectorRegisters == 32 ? kFeatureTile : kFeatureTile / 2;
   constexpr int64_t kVectors = V::width < kBlock || sizeof(T) == 4 ? 2 : 1;
   if (minima != nullptr) {
     for (int64_t i = 0; i < kFeatureTile * groups; ++i) minima[i] = static_cast<T>(__builtin_inf());

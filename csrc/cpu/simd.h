@@ -16,6 +16,8 @@
 
 #if defined(POINTKERNELS_AVX512) || defined(POINTKERNELS_AVX2)
 #include <immintrin.h>
+#elif defined(POINTKERNELS_NEON)
+#include "simd_neon.h"
 #endif
 
 namespace {
@@ -277,11 +279,18 @@ inline Doubles operator+(Doubles a, Doubles b) { return {_mm256_add_pd(a.v, b.v)
 inline Doubles operator-(Doubles a, Doubles b) { return {_mm256_sub_pd(a.v, b.v)}; }
 inline Doubles operator*(Doubles a, Doubles b) { return {_mm256_mul_pd(a.v, b.v)}; }
 
-#else
+#elif !defined(POINTKERNELS_NEON)
 
 using Floats = Lane<float>;
 using Doubles = Lane<double>;
 
+#endif
+
+// Vector registers, which is how many accumulators a loop may have.
+#if defined(POINTKERNELS_AVX512) || defined(POINTKERNELS_NEON)
+constexpr int64_t kVectorRegisters = 32;
+#else
+constexpr int64_t kVectorRegisters = 16;
 #endif
 
 template <typename T>
