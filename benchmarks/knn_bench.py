@@ -17,7 +17,15 @@ from contenders import Benchmark, Contender, Problem, Settings, Verdict, gather
 from runner import run
 from torch import Tensor
 
-SCANS = {"stanford_bunny": 35947, "armadillo": 43243, "kitti_000000": 123389, "pcl_room_scan1": 112586}
+SCANS = {
+    "nuscenes_frame": 34688,
+    "stanford_bunny": 35947,
+    "armadillo": 43243,
+    "pcl_room_scan1": 112586,
+    "kitti_000000": 123389,
+    "igea": 134345,
+}
+LARGE_SCANS = {"pcl_milk_scene": 241407, "redkitchen_000_kitti": 258342, "pcl_terrain_CSite1_red1": 522674}
 CHECKED_QUERIES = 256  # of each cloud, against all candidates in float64
 
 
@@ -50,6 +58,7 @@ def cases(settings: Settings) -> Sequence[Case]:
     chosen += [Case("features", 8, 1024, channels, 20) for channels in (64, 128)]
     if settings.large:
         chosen += [Case(kind, 1, 1_000_000, 3, 16) for kind in ("cube", "surface")]
+        chosen += [Case(scan, 1, count, 3, 20) for scan, count in LARGE_SCANS.items()]
         # The line of the figure: time against the number of points.
         chosen += [Case("surface", 1, 2**exponent, 3, 20) for exponent in (8, 10, 12, 15, 19)]
     return chosen
