@@ -78,6 +78,7 @@ HARD = {
     "identical": lambda: torch.full((1, 2600, 3), 0.3),
     "contrast": lambda: torch.cat([random(1, 2000, 3), random(1, 2000, 3) * 1e-3 + 0.5], dim=1),
     "line": lambda: random(2, 1500, 1),
+    "in_order": lambda: torch.rand(1, 3000, 3, generator=torch.Generator().manual_seed(0)).sort(dim=1).values,
     "four_coordinates": lambda: random(2, 1500, 4),
     "both_ends": lambda: random(1, 1200, 3) * 1e38,
 }

@@ -90,7 +90,7 @@ bool leaves_pay(const Task<T>& task, const PackedClouds<T>& packed) {
   const int64_t rows = task.query_clouds.rows;
   std::vector<T> distances(task.k);
   std::vector<int64_t> indices(task.k);
-  double scanned = 0, neighbors = 0, within = 0, probes = 0;
+  double brute = 0, leaves = 0, probes = 0;
   for (int64_t p = 0; p < kProbes; ++p) {
     const Tile tile = locate_tile(task.query_clouds, (2 * p + 1) * rows / (2 * kProbes), 1);
     if (tile.begin >= tile.end) continue;
@@ -98,17 +98,17 @@ bool leaves_pay(const Task<T>& task, const PackedClouds<T>& packed) {
     const int64_t found = isa_kernels<T>().first_within(
         task.queries + row * task.dims, packed.cloud_blocks(tile.cloud), blocks_of(size), task.dims,
         task.squared_radius, task.include_self ? -1 : tile.begin, task.k, distances.data(), indices.data());
-    const double looked_at = static_cast<double>(found == task.k ? indices[found - 1] + 1 : size);
-    scanned += looked_at;
-    neighbors += static_cast<double>(found);
-    within += found == 0 ? 0 : static_cast<double>(found) * static_cast<double>(size) / looked_at;
+    const double scanned = static_cast<double>(found == task.k ? indices[found - 1] + 1 : size);
+    const double neighbors = static_cast<double>(found);
+    const double within = neighbors * static_cast<double>(size) / std::max(scanned, 1.0);
+    const double scan = 40 + 0.14 * scanned + 4 * neighbors;
+    brute += scan;
+    leaves += 130 + std::min(8 * within, scan);  // where many points are within, it scans, too
     probes += 1;
   }
   if (probes == 0) return false;
   const double queries = static_cast<double>(rows), points = static_cast<double>(task.clouds.rows);
-  const double brute = queries * (40 + (0.14 * scanned + 4 * neighbors) / probes);
-  const double leaves = queries * (130 + 8 * within / probes) + 30 * (points + (task.separate ? queries : 0));
-  return leaves < brute;
+  return leaves / probes * queries + 30 * (points + (task.separate ? queries : 0)) < brute / probes * queries;
 }
 
 template <typename T>

@@ -1,10 +1,11 @@
 // Ball query of points of up to four coordinates by looking at near leaves only (point_leaves.h).
 //
 // Queries come in leaves of their own, and the leaves within the radius of such a leaf's box are listed once for all of
-// them. A query's neighbours in these are found in the order of the tree; the k lowest ids are kept. Where many points
-// lie within the radius that is more work than to scan the cloud from its beginning until k are found, so the first
-// queries of a leaf try that for as many points as the list has, and the others go on with what was successful. Both
-// ways admit the same points, so the choice changes no result.
+// them. A query's neighbours in these are found leaf by leaf, and the k lowest ids are kept; leaves come in the order
+// of their lowest ids, so that in a cloud whose neighbours are near in memory, too, most are never looked at. Where
+// many points lie within the radius that is more work than to scan the cloud from its beginning until k are found, so
+// the first queries of a leaf try that for as many points as the list has, and the others go on with what was
+// successful. Both ways admit the same points, so the choice changes no result.
 #pragma once
 
 #include <algorithm>
@@ -53,7 +54,7 @@ class BallSearch {
   void run(const PointLeaves<T>& queries, const T* rows, int64_t cloud, int64_t leaf, T* distances, int64_t* indices) {
     const int64_t at = queries.first_box(cloud, 0) + leaf, size = queries.leaf_size(cloud, leaf);
     walk_.start(cloud, queries, at);
-    walk_.list_within({bound_, std::numeric_limits<int32_t>::max()});
+    walk_.list_within({bound_, std::numeric_limits<int32_t>::max()}, true);
     const LeafList<T> list = walk_.listed();
     const int64_t blocks = blocks_of(clouds_.size(cloud)), tried = std::min(list.count * kLeafBlocks, blocks);
     bool scanning = true;
@@ -86,11 +87,13 @@ class BallSearch {
   };
 
   // All neighbours in the listed leaves or, of many, those with the lowest ids; returns how many.
-  int64_t collect(const T* query, const LeafList<T>& list) {
+  int64_t collect(const T* query, LeafList<T> list) {
     int64_t found = 0;
     for (int64_t next = 0; next < list.count;) {
       found = isa_.admit_leaves(query, list, bound_, admitted_.data(), ids_.data(), found, capacity_, &next);
-      if (next < list.count) found = keep(found, false);
+      if (next == list.count) break;
+      found = keep(found, false);
+      if (found == wanted_) list.count = walk_.listed_up_to(*std::max_element(ids_.data(), ids_.data() + found));
     }
     return found;
   }

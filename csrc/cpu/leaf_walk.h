@@ -55,8 +55,9 @@ class LeafWalk {
     }
   }
 
-  // Lists those of the leaves not taken that are within reach, with their boxes side by side. Ends the walk.
-  void list_within(const Reach<T>& reach) {
+  // Lists those of the leaves not taken that are within reach, with their boxes side by side; if wanted, in the order
+  // of their lowest ids. Ends the walk.
+  void list_within(const Reach<T>& reach, bool by_id = false) {
     listed_.clear();
     while (!waiting_.empty()) {
       const Near box = waiting_.back();
@@ -70,6 +71,10 @@ class LeafWalk {
         if (within(child, reach)) waiting_.push_back(child);
       });
     }
+    const int32_t* lowest_ids = points_.lowest_ids(0);
+    if (by_id) {
+      std::sort(listed_.begin(), listed_.end(), [&](int32_t a, int32_t b) { return lowest_ids[a] < lowest_ids[b]; });
+    }
     const int64_t ends = 2 * points_.dims(), count = static_cast<int64_t>(listed_.size());
     const Boxes<T> boxes = points_.boxes(0);
     stride_ = (count + kFan - 1) / kFan * kFan;
@@ -77,6 +82,14 @@ class LeafWalk {
     for (int64_t e = 0; e < ends; ++e) {
       for (int64_t i = 0; i < count; ++i) listed_ends_[e * stride_ + i] = boxes.ends[e * boxes.stride + listed_[i]];
     }
+  }
+
+  // How many of the leaves, listed by their lowest ids, have ids up to this one.
+  int64_t listed_up_to(int32_t id) const {
+    const int32_t* lowest_ids = points_.lowest_ids(0);
+    return std::upper_bound(listed_.begin(), listed_.end(), id,
+                            [&](int32_t wanted, int32_t leaf) { return wanted < lowest_ids[leaf]; }) -
+           listed_.begin();
   }
 
   LeafList<T> listed() const {
