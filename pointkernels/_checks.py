@@ -61,6 +61,10 @@ def check_range(values: Tensor, name: str, low: int, high: int | Tensor, rule: s
     """
     if torch.compiler.is_compiling():
         return
+    if values.device.type == "cpu" and isinstance(high, int) and values.numel() > 0:
+        least, most = values.aminmax()  # several times faster than to look at every value for itself
+        if low <= int(least) and int(most) <= high:
+            return
     good = (values >= low) & (values <= high)
     if values.is_cuda:
         torch._assert_async(good.all(), f"{name} must {rule}")

@@ -30,12 +30,13 @@ std::tuple<Tensor, Tensor> reverse_graph(const Tensor& neighbors, int64_t query_
   std::atomic<bool> in_range{true};
   parallel_for(clouds, [&](int64_t first, int64_t last) {
     for (int64_t i = first * query_size; i < last * query_size; ++i) {
+      int64_t* const degrees = next.data() + lists.base(i);
       for (int64_t s = 0; s < k; ++s) {
         const int64_t neighbor = lists.neighbors[i * k + s];
         if (neighbor < -1 || neighbor >= cloud_size) {
           in_range.store(false, std::memory_order_relaxed);
         } else if (neighbor >= 0) {
-          ++next[lists.row_of(i, s)];
+          ++degrees[neighbor];
         }
       }
     }
@@ -49,9 +50,10 @@ std::tuple<Tensor, Tensor> reverse_graph(const Tensor& neighbors, int64_t query_
   }
   parallel_for(clouds, [&](int64_t first, int64_t last) {
     for (int64_t i = first * query_size; i < last * query_size; ++i) {
+      int64_t* const places = next.data() + lists.base(i);
       for (int64_t s = 0; s < k; ++s) {
-        const int64_t row = lists.row_of(i, s);
-        if (row >= 0) edge[next[row]++] = i * k + s;
+        const int64_t neighbor = lists.neighbors[i * k + s];
+        if (neighbor >= 0) edge[places[neighbor]++] = i * k + s;
       }
     }
   });

@@ -21,12 +21,13 @@ Tensor used_rows(const Tensor& neighbors, int64_t cloud_size) {
   parallel_for(rows > 0 ? rows / cloud_size : 0, [&](int64_t first, int64_t last) {
     std::fill(mark + first * cloud_size, mark + last * cloud_size, false);
     for (int64_t i = first * cloud_size; i < last * cloud_size; ++i) {
+      bool* const cloud = mark + lists.base(i);
       for (int64_t s = 0; s < k; ++s) {
         const int64_t neighbor = lists.neighbors[i * k + s];
         if (neighbor < -1 || neighbor >= cloud_size) {
           in_range.store(false, std::memory_order_relaxed);
         } else if (neighbor >= 0) {
-          mark[i] = mark[lists.row_of(i, s)] = true;
+          mark[i] = cloud[neighbor] = true;
         }
       }
     }
