@@ -68,6 +68,19 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
   //   neighbors (R, K), entries -1 ignored -> (R) bool
   library.def("_used_rows(Tensor neighbors, int cloud_size) -> Tensor");
 
+  // One linear map for all rows. On a CPU only; elsewhere the library of the device is the best at products.
+  //   x (R, C), weight (O, C) -> x weight^T (R, O)
+  library.def("_linear(Tensor x, Tensor weight) -> Tensor");
+
+  // Its gradient, as far as it is asked for; what is not is empty.
+  library.def(
+      "_linear_backward(Tensor grad, Tensor x, Tensor weight, bool for_x, bool for_weight)"
+      " -> (Tensor grad_x, Tensor grad_weight)");
+
+  // The rows of x (R, C) that are used (R) less their mean, zeros for the others, and the mean (C), 0 where it is not
+  // finite. On a CPU only.
+  library.def("_center_rows(Tensor x, Tensor used) -> (Tensor centered, Tensor mean)");
+
   // EdgeConv on node products. With nodes = [u | v], edge (i, s) towards row j has the pre-activation u_j + v_i; then
   // BatchNorm (statistics over all edges, or the given ones), LeakyReLU and the maximum over the edges of each row.
   //   nodes (R, 2 O), neighbors (R, K) with -1 ignored, bn_weight, bn_bias, mean, var (O)
@@ -114,4 +127,18 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
       " float negative_slope2, Tensor count, Tensor deviation, Tensor slot, bool constant, bool constant2)"
       " -> (Tensor grad_nodes, Tensor grad_bn_weight, Tensor grad_bn_bias, Tensor grad_weight, Tensor grad_bn_weight2,"
       " Tensor grad_bn_bias2)");
+
+  // Both with the node products x weight^T in them, cloud by cloud, so that neither the products nor their gradients
+  // are ever in memory as a whole. On a CPU only.
+  //   x (R, C), weight (2 O, C), else as above
+  library.def(
+      "_edge_conv_of_rows(Tensor x, Tensor weight, Tensor neighbors, int cloud_size, Tensor bn_weight, Tensor bn_bias,"
+      " Tensor? mean, Tensor? var, float eps, float negative_slope) -> (Tensor output, Tensor mean, Tensor var,"
+      " Tensor count, Tensor extremum, Tensor slot, Tensor gathered)");
+  //   -> grad_x (R, C), empty unless for_x, grad_weight (2 O, C), grad_bn_weight (O), grad_bn_bias (O)
+  library.def(
+      "_edge_conv_of_rows_backward(Tensor grad, Tensor x, Tensor weight, bool for_x, Tensor neighbors, int cloud_size,"
+      " Tensor offsets, Tensor edges, Tensor bn_weight, Tensor bn_bias, Tensor mean, Tensor var, Tensor count,"
+      " Tensor extremum, Tensor slot, Tensor? gathered, float eps, float negative_slope)"
+      " -> (Tensor grad_x, Tensor grad_weight, Tensor grad_bn_weight, Tensor grad_bn_bias)");
 }

@@ -14,4 +14,5 @@ from pointkernels.ops.gather import gather_neighbors as gather_neighbors
 from pointkernels.ops.gather import gather_weighted as gather_weighted
 from pointkernels.ops.interpolation import interpolate as interpolate
 from pointkernels.ops.knn import knn as knn
+from pointkernels.ops.linear import linear as linear
 from pointkernels.reference import EdgeLayer as EdgeLayer

@@ -11,13 +11,13 @@ import torch
 
 import pointkernels
 from pointkernels.compat import dgcnn, pointnet2, pytorch3d, torch_cluster
-from pointkernels.ops import ball_query, chamfer, edge_conv, farthest_point_sampling, gather, interpolation, knn
+from pointkernels.ops import ball_query, chamfer, edge_conv, farthest_point_sampling, gather, interpolation, knn, linear
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 MODULES = [
-    *(knn, ball_query, farthest_point_sampling, gather, interpolation, chamfer, edge_conv),
+    *(knn, ball_query, farthest_point_sampling, gather, interpolation, chamfer, edge_conv, linear),
     *(pointkernels.nn.edge_conv, pointkernels.nn.graph_edge_conv, dgcnn, pointnet2, pytorch3d, torch_cluster),
 ]
 

@@ -169,22 +169,29 @@ def test_float32_is_no_worse_than_the_reference(channels: int, offset: float, tr
         assert relative_error(ours[name], truth[name]) <= max(relative_error(theirs[name], truth[name]), floor), name
 
 
-def test_number_of_threads_changes_nothing() -> None:
-    case = Case(torch.randn(3, 333, 8), 40, 10)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_number_of_threads_changes_nothing(batch: int) -> None:
+    case = Case(torch.randn(batch, 333, 8), 40, 10)
     threads = torch.get_num_threads()
     try:
         results = []
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            nodes = torch.ones(999, 80).cumsum(0) * 0.01
-            lists = case.neighbors.view(-1, 10)
-            results.append(
-                torch.ops.pointkernels.edge_conv(nodes, lists, 333, case.bn_weight, case.bn_bias, None, None, 1e-5, 0.2)
-            )
+            results.append(case.run(pointkernels.edge_conv))
     finally:
         torch.set_num_threads(threads)
     for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+        assert all(torch.equal(results[0][name], other[name]) for name in other)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("batch", "points", "out_channels"), [(2, 1500, 70), (1200, 3, 10)])
+def test_windows_and_pieces_of_channels(batch: int, points: int, out_channels: int, training: bool) -> None:
+    """Clouds too large for all channels at once, and many small clouds in a window, against node products in one go."""
+    features = torch.randn(batch, points, 5, dtype=torch.float64)
+    neighbors = torch.randint(-1, points, (batch, points, 4), generator=torch.Generator().manual_seed(0))
+    case = Case(features, out_channels, 4, neighbors)
+    assert_close(case, training)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -240,6 +247,9 @@ def test_opcheck(training: bool, device: str) -> None:
     given = (None, None) if training else (mean, var)
     arguments = (nodes, neighbors, 6, bn_weight, bn_bias, *given, 1e-5, 0.2)
     torch.library.opcheck(torch.ops.pointkernels.edge_conv.default, arguments)
+    rows, weight = (torch.randn(shape, device=device, requires_grad=True) for shape in ((12, 3), (14, 3)))
+    if device == "cpu":
+        torch.library.opcheck(torch.ops.pointkernels._edge_conv_of_rows.default, (rows, weight, *arguments[1:]))
     torch.library.opcheck(torch.ops.pointkernels._used_rows.default, (neighbors, 6))
 
 
@@ -357,5 +367,8 @@ def test_a_direct_call_of_the_operator_stays_in_memory() -> None:
     nodes, vector = torch.randn(6, 8), torch.ones(4)
     for bad in (6, -2):
         neighbors = torch.full((6, 2), bad)
+        rest = (neighbors, 6, vector, vector, None, None, 1e-5, 0.2)
         with pytest.raises(RuntimeError, match="neighbors must be -1 or lie in"):
-            torch.ops.pointkernels.edge_conv(nodes, neighbors, 6, vector, vector, None, None, 1e-5, 0.2)
+            torch.ops.pointkernels.edge_conv(nodes, *rest)
+        with pytest.raises(RuntimeError, match="neighbors must be -1 or lie in"):
+            torch.ops.pointkernels._edge_conv_of_rows(torch.randn(6, 3), torch.randn(8, 3), *rest)

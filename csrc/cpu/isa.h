@@ -20,14 +20,21 @@ inline constexpr int64_t kFeatureTile = 8;
 // Coordinates up to which points are points. Leaves hold them as three or four.
 inline constexpr int64_t kPointDims = 4;
 
+struct EdgeConvPiece;  // edge_conv.h
 template <typename T>
-struct EdgeConvGather;  // edge_conv.h
+struct EdgeConvGather;
+template <typename T>
+struct EdgeConvNormalize;
+template <typename T>
+struct EdgeConvWinners;
 template <typename T>
 struct EdgeConvScatter;
 template <typename T>
 struct SamplingKernels;  // farthest_point_sampling.h
 template <typename T>
 struct TwoLayerKernels;  // edge_conv_two_layer.h
+template <typename T>
+struct LinearKernels;  // linear.h
 
 template <typename T>
 struct IsaKernels {
@@ -85,13 +92,22 @@ struct IsaKernels {
 
   const SamplingKernels<T>* sampling;
   const TwoLayerKernels<T>* two_layer;
+  const LinearKernels<T>* linear;
 
-  // EdgeConv over the edges out of rows [begin, end): extrema, winners and, when wanted, sums. Adds the sum and the sum
-  // of squares of all pre-activations to moments (2 x channels).
-  void (*edge_conv_gather)(const EdgeConvGather<T>& task, int64_t begin, int64_t end, double* moments);
+  // EdgeConv over the edges out of the rows of a piece: extrema, winners and, when wanted, sums. Adds the sum and the
+  // sum of squares of all pre-activations to moments (2 x channels). Returns the number of edges; -1, before it is
+  // followed, for a neighbour that is none of the cloud.
+  int64_t (*edge_conv_gather)(const EdgeConvGather<T>& task, const EdgeConvPiece& piece, double* moments);
 
-  // Gradient of the node products of rows [begin, end), over the edges into them.
-  void (*edge_conv_scatter)(const EdgeConvScatter<T>& task, int64_t begin, int64_t end);
+  // The output of rows [begin, end).
+  void (*edge_conv_normalize)(const EdgeConvNormalize<T>& task, int64_t begin, int64_t end);
+
+  // The winners' gradients of rows [begin, end), if they have a place; adds their sums, and those of their products
+  // with the normalised pre-activations, to sums (2 x channels), unless that is nullptr.
+  void (*edge_conv_winners)(const EdgeConvWinners<T>& task, int64_t begin, int64_t end, double* sums);
+
+  // Gradient of the node products of the rows of a piece, over the edges into them.
+  void (*edge_conv_scatter)(const EdgeConvScatter<T>& task, const EdgeConvPiece& piece);
 };
 
 enum class Isa { kScalar, kAvx2, kAvx512, kNeon };

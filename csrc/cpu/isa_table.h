@@ -7,6 +7,7 @@
 #include "farthest_point_sampling_tree_rows.h"
 #include "isa.h"
 #include "knn_rows.h"
+#include "linear_rows.h"
 #include "point_leaves_rows.h"
 #include "selection_rows.h"
 
@@ -28,7 +29,10 @@ constexpr pointkernels::IsaKernels<T> isa_table() {
           first_within<T>,
           &kSamplingKernels<T>,
           &kTwoLayerKernels<T>,
+          &kLinearKernels<T>,
           edge_conv_gather<T>,
+          edge_conv_normalize<T>,
+          edge_conv_winners<T>,
           edge_conv_scatter<T>};
 }
 

@@ -16,7 +16,11 @@ from torch import Tensor
 
 from pointkernels import _checks
 from pointkernels._registration import differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels.ops.linear import center_rows
 from pointkernels.ops.reverse_graph import reverse_graph
+
+# Devices where one operator does the node products, too; elsewhere they are torch's.
+_OF_ROWS = frozenset({"cpu"})
 
 
 def edge_conv(
@@ -74,18 +78,19 @@ def edge_conv(
     compute = torch.float64 if features.dtype == torch.float64 else torch.float32
     with _without_autocast(features.device.type):
         lists = neighbors.reshape(-1, neighbors.shape[2]).contiguous()
-        used = torch.ops.pointkernels._used_rows(lists, count)[:, None]
-        # Padding may hold anything, NaN included, and must reach neither the statistics nor the weight's gradient.
-        x = torch.where(used, features.to(compute).reshape(-1, channels), 0)
-        shift = (x.detach().sum(dim=0) / used.sum().clamp(min=1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        used = torch.ops.pointkernels._used_rows(lists, count)
         difference, center = weight.to(compute).chunk(2, dim=1)
-        nodes = (x - shift) @ torch.cat([difference, center - difference]).t()
+        x, shift = _centered(features.to(compute).reshape(-1, channels), used)
         moved = center @ shift  # what the shift takes off every pre-activation
         mean = var = None
         if not training and running_mean is not None and running_var is not None:
             mean, var = running_mean.to(compute) - moved, running_var.to(compute)
-        output, batch_mean, batch_var, edges, *_ = torch.ops.pointkernels.edge_conv(
-            nodes, lists, count, bn_weight.to(compute), bn_bias.to(compute), mean, var, eps, negative_slope
+        node_weight = torch.cat([difference, center - difference])
+        of_rows = features.device.type in _OF_ROWS
+        first = (x, node_weight) if of_rows else (x @ node_weight.t(),)
+        operator = torch.ops.pointkernels._edge_conv_of_rows if of_rows else torch.ops.pointkernels.edge_conv
+        output, batch_mean, batch_var, edges, *_ = operator(
+            *first, lists, count, bn_weight.to(compute), bn_bias.to(compute), mean, var, eps, negative_slope
         )
         if training and running_mean is not None and running_var is not None:
             with torch.no_grad():
@@ -94,6 +99,18 @@ def edge_conv(
                 _update(running_var, unbiased, edges > 0, momentum)
     shaped: Tensor = output.view(batch, count, weight.shape[0])
     return shaped.to(features.dtype)
+
+
+def _centered(x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows that are used less a common vector, their mean, and that vector.
+
+    Padding may hold anything, NaN included, and must reach neither the statistics nor the weight's gradient.
+    """
+    if x.device.type == "cpu":
+        return center_rows(x, used)
+    x = torch.where(used[:, None], x, 0)
+    shift = (x.detach().sum(dim=0) / used.sum().clamp(min=1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return x - shift, shift
 
 
 def _check(
@@ -155,63 +172,71 @@ def _fake_used_rows(neighbors: Tensor, cloud_size: int) -> Tensor:
 
 
 @fake_kernel("pointkernels::edge_conv")
-def _fake(
-    nodes: Tensor,
-    neighbors: Tensor,
-    cloud_size: int,
-    bn_weight: Tensor,
-    bn_bias: Tensor,
-    mean: Tensor | None,
-    var: Tensor | None,
-    eps: float,
-    negative_slope: float,
+def _fake(nodes: Tensor, neighbors: Tensor, cloud_size: int, bn_weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    return _fake_results(nodes, neighbors, bn_weight, rest[1])
+
+
+@fake_kernel("pointkernels::_edge_conv_of_rows")
+def _fake_of_rows(
+    x: Tensor, weight: Tensor, neighbors: Tensor, cloud_size: int, bn_weight: Tensor, *rest: Any
 ) -> tuple[Tensor, ...]:
-    rows, channels = nodes.shape[0], bn_weight.shape[0]
+    return _fake_results(x, neighbors, bn_weight, rest[1])
+
+
+def _fake_results(like: Tensor, neighbors: Tensor, bn_weight: Tensor, mean: Tensor | None) -> tuple[Tensor, ...]:
+    rows, channels = like.shape[0], bn_weight.shape[0]
     slot_dtype = torch.uint8 if neighbors.shape[1] <= 255 else torch.int32
     return (
-        nodes.new_empty(rows, channels),
+        like.new_empty(rows, channels),
         torch.empty_like(bn_weight),
         torch.empty_like(bn_weight),
-        nodes.new_empty((), dtype=torch.float64),
-        nodes.new_empty(rows, channels),
-        nodes.new_empty(rows, channels, dtype=slot_dtype),
-        nodes.new_empty(rows, channels) if mean is None else nodes.new_empty(0),
+        like.new_empty((), dtype=torch.float64),
+        like.new_empty(rows, channels),
+        like.new_empty(rows, channels, dtype=slot_dtype),
+        like.new_empty(rows, channels) if mean is None else like.new_empty(0),
     )
 
 
 @fake_kernel("pointkernels::_edge_conv_backward")
-def _fake_backward(
-    grad: Tensor,
-    nodes: Tensor,
-    neighbors: Tensor,
-    cloud_size: int,
-    offsets: Tensor,
-    edges: Tensor,
-    bn_weight: Tensor,
-    *_: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _fake_backward(grad: Tensor, nodes: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    bn_weight = rest[4]
     return torch.empty_like(nodes), torch.empty_like(bn_weight), torch.empty_like(bn_weight)
 
 
+@fake_kernel("pointkernels::_edge_conv_of_rows_backward")
+def _fake_of_rows_backward(grad: Tensor, x: Tensor, weight: Tensor, for_x: bool, *rest: Any) -> tuple[Tensor, ...]:
+    bn_weight = rest[4]
+    grad_x = torch.empty_like(x) if for_x else x.new_empty(0)
+    return grad_x, torch.empty_like(weight), torch.empty_like(bn_weight), torch.empty_like(bn_weight)
+
+
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    nodes, neighbors, cloud_size, bn_weight, bn_bias, given_mean, _, eps, negative_slope = inputs
+    """Of both operators; `first` is what neighbours follow: the node products, or rows and weight."""
+    *first, neighbors, cloud_size, bn_weight, bn_bias, given_mean, _, eps, negative_slope = inputs
     _, mean, var, count, extremum, slot, gathered = output
     ctx.mark_non_differentiable(mean, var, count, extremum, slot, gathered)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(nodes, neighbors, bn_weight, bn_bias, mean, var, count, extremum, slot, gathered)
+    ctx.save_for_backward(*first, neighbors, bn_weight, bn_bias, mean, var, count, extremum, slot, gathered)
     ctx.statistics_given = given_mean is not None
     ctx.numbers = (cloud_size, eps, negative_slope)
 
 
 def _backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    inputs = len(ctx.needs_input_grad)
     if grad is None:
-        return (None,) * 9
-    nodes, neighbors, bn_weight, bn_bias, mean, var, count, extremum, slot, gathered = ctx.saved_tensors
+        return (None,) * inputs
+    *first, neighbors, bn_weight, bn_bias, mean, var, count, extremum, slot, gathered = ctx.saved_tensors
     cloud_size, eps, negative_slope = ctx.numbers
-    offsets, edges = reverse_graph(neighbors, cloud_size, cloud_size, nodes.shape[0])
-    grad_nodes, grad_weight, grad_bias = torch.ops.pointkernels._edge_conv_backward(
+    offsets, edges = reverse_graph(neighbors, cloud_size, cloud_size, neighbors.shape[0])
+    operators = torch.ops.pointkernels
+    of_rows = len(first) == 2
+    if of_rows:
+        first.append(ctx.needs_input_grad[0])
+    *grads, grad_weight, grad_bias = (
+        operators._edge_conv_of_rows_backward if of_rows else operators._edge_conv_backward
+    )(
         grad.contiguous(),
-        nodes,
+        *first,
         neighbors,
         cloud_size,
         offsets,
@@ -227,10 +252,14 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor 
         eps,
         negative_slope,
     )
+    if not ctx.needs_input_grad[0]:
+        grads[0] = None
     grad_mean = -grad_bias * bn_weight * torch.rsqrt(var + eps) if ctx.statistics_given else None
-    return grad_nodes, None, None, grad_weight, grad_bias, grad_mean, None, None, None
+    return (*grads, None, None, grad_weight, grad_bias, grad_mean, None, None, None)
 
 
-torch.library.register_autograd("pointkernels::edge_conv", _backward, setup_context=_setup_context)
-differentiable_once("pointkernels::_edge_conv_backward", "edge_conv")
-float32_under_autocast("pointkernels::edge_conv")
+for _name in ("edge_conv", "_edge_conv_of_rows"):
+    torch.library.register_autograd(f"pointkernels::{_name}", _backward, setup_context=_setup_context)
+    float32_under_autocast(f"pointkernels::{_name}")
+for _name in ("_edge_conv_backward", "_edge_conv_of_rows_backward"):
+    differentiable_once(f"pointkernels::{_name}", "edge_conv")

@@ -1,0 +1,94 @@
+"""Products of many rows with a small matrix, on the CPU. On other devices torch's own are the ones to use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pointkernels._registration import differentiable_once, fake_kernel
+
+
+def linear(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The same linear map for every point, as `torch.nn.functional.linear`.
+
+    Made for what networks on points do: as many rows as there are points, with some tens to hundreds of channels. There
+    it is two to three times faster on AMD processors than MKL. On other devices, and for other dtypes than float32 and
+    float64, it is torch's own. Under autocast it computes in float32 on the CPU.
+
+    Args:
+        features: (..., C).
+        weight: (C', C) in the dtype of the features.
+        bias: (C',), or None.
+
+    Returns:
+        (..., C'). On the CPU differentiable once.
+
+    Example:
+        >>> features = torch.ones(2, 5, 3)
+        >>> pointkernels.linear(features, torch.ones(4, 3)).shape
+        torch.Size([2, 5, 4])
+    """
+    own = features.device.type == "cpu" and features.dtype == weight.dtype and not torch.is_autocast_enabled("cpu")
+    if not own or features.dtype not in (torch.float32, torch.float64):
+        return torch.nn.functional.linear(features, weight, bias)
+    rows = features.reshape(-1, features.shape[-1]).contiguous()
+    product: Tensor = torch.ops.pointkernels._linear(rows, weight.contiguous())
+    product = product.view(*features.shape[:-1], weight.shape[0])
+    return product if bias is None else product + bias
+
+
+def center_rows(x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows that are used less their mean, zeros for the others, and the mean. On the CPU only.
+
+    Args:
+        x: (R, C) float32 or float64.
+        used: (R,) bool; whatever other rows hold reaches neither result.
+
+    Returns:
+        (R, C), and (C,), a constant, with 0 where the mean is not finite. The gradient of the first goes on as it is:
+        that of rows that are not used must be 0.
+    """
+    centered, mean = torch.ops.pointkernels._center_rows(x.contiguous(), used)
+    return centered, mean
+
+
+@fake_kernel("pointkernels::_linear")
+def _fake(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
+@fake_kernel("pointkernels::_linear_backward")
+def _fake_backward(grad: Tensor, x: Tensor, weight: Tensor, for_x: bool, for_weight: bool) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x) if for_x else x.new_empty(0), torch.empty_like(weight) if for_weight else x.new_empty(0)
+
+
+@fake_kernel("pointkernels::_center_rows")
+def _fake_center_rows(x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), x.new_empty(x.shape[1])
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    for_x, for_weight = ctx.needs_input_grad
+    grad_x, grad_weight = torch.ops.pointkernels._linear_backward(grad.contiguous(), x, weight, for_x, for_weight)
+    return grad_x if for_x else None, grad_weight if for_weight else None
+
+
+def _setup_centered(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+
+
+def _backward_of_centered(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, None]:
+    return grad, None
+
+
+torch.library.register_autograd("pointkernels::_linear", _backward, setup_context=_setup_context)
+torch.library.register_autograd("pointkernels::_center_rows", _backward_of_centered, setup_context=_setup_centered)
+differentiable_once("pointkernels::_linear_backward", "linear")
