@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crosspoint.models.encoder import CloudEncoder
+from pointkernels import linear
 from pointkernels.nn import EdgeConv
 
 _NEGATIVE_SLOPE = 0.2  # of every LeakyReLU, as in the paper's code
@@ -70,7 +71,7 @@ class DGCNN(CloudEncoder):
         for layer in self.layers:
             features = layer(features)
             outputs.append(features)
-        embedded = self.embed(torch.cat(outputs, dim=2))
+        embedded = linear(torch.cat(outputs, dim=2), self.embed.weight)
         # BatchNorm1d counts every point as one sample, so clouds and points are merged for it.
         embedded = self.activation(self.norm(embedded.flatten(0, 1))).unflatten(0, points.shape[:2])
         # Not amax, which shares the gradient among equal maxima and so passes over all points several times more.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pointkernels import linear
+
 
 class PointwiseLayer(nn.Module):
     """Linear, BatchNorm and LeakyReLU on every point: what others write as a convolution of kernel size 1.
@@ -34,10 +36,10 @@ class PointwiseLayer(nn.Module):
             (..., ``out_channels``). BatchNorm counts every point as one sample.
         """
         if cloud is None:
-            mapped = self.linear(features)
+            mapped = linear(features, self.linear.weight, self.linear.bias)
         else:
             of_cloud, of_point = self.linear.weight[:, : cloud.shape[1]], self.linear.weight[:, cloud.shape[1] :]
             shared = functional.linear(cloud, of_cloud, self.linear.bias)
-            mapped = functional.linear(features, of_point) + shared.unsqueeze(1)
+            mapped = linear(features, of_point) + shared.unsqueeze(1)
         normed = self.norm(mapped.flatten(0, -2)).view_as(mapped)
         return functional.leaky_relu(normed, self.negative_slope)
