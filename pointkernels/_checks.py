@@ -63,7 +63,7 @@ def check_range(values: Tensor, name: str, low: int, high: int | Tensor, rule: s
         return
     if values.device.type == "cpu" and isinstance(high, int) and values.numel() > 0:
         least, most = values.aminmax()  # several times faster than to look at every value for itself
-        if low <= int(least) and int(most) <= high:
+        if low <= least.item() and most.item() <= high:
             return
     good = (values >= low) & (values <= high)
     if values.is_cuda:
