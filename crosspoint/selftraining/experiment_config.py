@@ -116,19 +116,21 @@ class ExperimentConfig:
     """How the alignment is trained."""
     method: MethodConfig = field(
         default_factory=lambda: MethodConfig(
-            labels=LabelConfig(threshold=0.8, image_threshold=0.7, cloud_threshold=0.8),
+            labels=LabelConfig(threshold=0.7, image_threshold=0.6, cloud_threshold=0.7),
             weights=WeightConfig(
+                image_fairness=8.0,
                 image_modelling=0.1,
                 image_global_local=0.02,
+                cloud_fairness=8.0,
                 cloud_modelling=0.1,
                 cloud_global_local=0.02,
-                alignment=0.3,
+                alignment=0.5,
             ),
             views=StrongViewConfig(
                 cloud_scale=(0.8, 1.25), cloud_move=0.1, cloud_dropout=0.3, image_crop=(0.6, 1.0), image_magnitude=3.0
             ),
             teacher=TeacherConfig(start=0.95, end=0.995, ramp_steps=60),
-            optimisation=SelfTrainingOptimisation(epochs=8, batch_size=32, learning_rate=1e-3, layer_decay=0.3),
+            optimisation=SelfTrainingOptimisation(epochs=8, batch_size=64, learning_rate=1e-3, layer_decay=0.65),
             templates="plain",
         )
     )
