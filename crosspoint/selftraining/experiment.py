@@ -62,12 +62,12 @@ def run(config: SelfTrainConfig, console: Console) -> None:
     content = {**result, "classes": list(pairs.class_names), **_circumstances(world), "config": flatten(config)}
     write_json(config.output.directory / RESULTS_NAME, content)
     if pairs.test is not None:
-        label = variant_method_label(config)
+        label = _run_label(config)
         console.print(_table({"zero-shot, before": result["before"], label: result["student"]}, pairs.test))
     console.print(f"model, checkpoint, log, figures and results: {config.output.directory}")
 
 
-def variant_method_label(config: SelfTrainConfig) -> str:
+def _run_label(config: SelfTrainConfig) -> str:
     """What a single run is called in its table."""
     return f"self-trained ({config.method.labels.source} labels)"
 
@@ -100,9 +100,9 @@ def run_experiment(config: ExperimentConfig, console: Console) -> None:
             if world.is_main:
                 prepare_directory(one.output.directory, resume=one.resume)
             result = _train_and_test(one, model, target, console, world, before=results.get("before"))
-            results.setdefault("before", result.pop("before"))
-            results.setdefault("variants", {})[variant] = result
             if world.is_main:
+                results.setdefault("before", result.pop("before"))
+                results.setdefault("variants", {})[variant] = result
                 content = {**results, "classes": list(names), **_circumstances(world), "config": flatten(config)}
                 write_json(directory / RESULTS_NAME, content)
         if world.is_main:
@@ -200,7 +200,7 @@ def _train_and_test(
     if pairs.test is not None:
         result["student"] = accuracies(student, pairs.test, config.up_axis, world.device)
         result["teacher"] = accuracies(teacher, pairs.test, config.up_axis, world.device)
-        draw_confusions(directory, result["student"], pairs.class_names, title=variant_method_label(config))
+        draw_confusions(directory, result["student"], pairs.class_names, title=_run_label(config))
     return result
 
 
