@@ -1,7 +1,7 @@
 """Losses: pure functions of projections, one per file."""
 
 from crosspoint.losses.alignment import alignment_loss
-from crosspoint.losses.cross_most import BranchLosses, CrossMostLoss, CrossMostWeights, cross_most_loss
+from crosspoint.losses.cross_most import BranchLosses, CrossMostLoss, cross_most_loss
 from crosspoint.losses.crosspoint import CrossPointLoss, crosspoint_loss
 from crosspoint.losses.fairness import fairness_loss
 from crosspoint.losses.global_local import global_local_loss
@@ -20,7 +20,6 @@ from crosspoint.losses.tri_modal import TriModalLoss, tri_modal_loss
 __all__ = [
     "BranchLosses",
     "CrossMostLoss",
-    "CrossMostWeights",
     "CrossPointLoss",
     "PseudoLabels",
     "TriModalLoss",

@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True, kw_only=True)
-class CrossMostWeights:
-    """Weights of the terms; the defaults are those of the official code for every dataset."""
-
-    self_training: float = 1.0
-    """Of the cross entropy with pseudo-labels, in both branches."""
-    image_fairness: float = 1.0
-    """Of the fairness of the image branch."""
-    image_modelling: float = 1.0
-    """Of the reconstruction of masked pixels."""
-    image_global_local: float = 0.2
-    """Of the alignment of masked patches with the whole image."""
-    cloud_fairness: float = 1.0
-    """Of the fairness of the cloud branch."""
-    cloud_modelling: float = 1.0
-    """Of the reconstruction of masked tokens."""
-    cloud_global_local: float = 0.2
-    """Of the alignment of masked groups with the whole cloud."""
-    cloud: float = 1.0
-    """Of the cloud branch as a whole."""
-    alignment: float = 1.0
-    """Of the contrast between clouds and images."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"the weight {field.name} must be a finite number of at least 0, got {value}")
+from crosspoint.cross_most_weights import CrossMostWeights
 
 
 class BranchLosses(NamedTuple):

@@ -5,7 +5,6 @@ The command line is generated from these classes, so a field's docstring is also
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,6 +19,7 @@ from crosspoint.config import (
     require_non_negative,
     require_positive,
 )
+from crosspoint.cross_most_weights import CrossMostWeights
 from crosspoint.selftraining.data_config import PairDataConfig
 
 LabelSource = Literal["joint", "separate", "image", "cloud", "naive", "agreement", "true"]
@@ -66,34 +66,6 @@ class LabelConfig:
     def trains_clouds(self) -> bool:
         """Whether the cloud branch is trained."""
         return self.source != "image"
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightConfig:
-    """Weights of the terms of the loss; 0 leaves a term out. The defaults are those of the paper's code."""
-
-    self_training: float = 1.0
-    """Cross entropy with the labels, in both branches."""
-    image_fairness: float = 1.0
-    """Fairness of the image branch: a batch as a whole should use all classes."""
-    image_modelling: float = 1.0
-    """Reconstruction of masked pixels."""
-    image_global_local: float = 0.2
-    """Alignment of masked patches with the whole image."""
-    cloud_fairness: float = 1.0
-    """Fairness of the cloud branch."""
-    cloud_modelling: float = 1.0
-    """Reconstruction of masked tokens."""
-    cloud_global_local: float = 0.2
-    """Alignment of masked groups with the whole cloud."""
-    cloud: float = 1.0
-    """The cloud branch as a whole."""
-    alignment: float = 1.0
-    """Contrast between clouds and images of the same objects, where both branches are trained."""
-
-    def __post_init__(self) -> None:
-        for entry in dataclasses.fields(self):
-            require_non_negative(f"weights.{entry.name}", getattr(self, entry.name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +189,7 @@ class MethodConfig:
 
     labels: LabelConfig = field(default_factory=LabelConfig)
     """Where the labels come from."""
-    weights: WeightConfig = field(default_factory=WeightConfig)
+    weights: CrossMostWeights = field(default_factory=CrossMostWeights)
     """Weights of the terms of the loss."""
     masks: MaskConfig = field(default_factory=MaskConfig)
     """What the student does not see."""

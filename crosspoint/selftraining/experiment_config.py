@@ -11,6 +11,7 @@ from typing import Literal
 from crosspoint.aligned_config import AlignedConfig, CloudConfig, ImageConfig
 from crosspoint.alignment.config import AlignmentOptimisation, AlignmentViews
 from crosspoint.config import Device, Flag, OutputConfig, require
+from crosspoint.cross_most_weights import CrossMostWeights
 from crosspoint.selftraining.config import (
     AS_CODE,
     LabelConfig,
@@ -19,7 +20,6 @@ from crosspoint.selftraining.config import (
     SelfTrainingOptimisation,
     StrongViewConfig,
     TeacherConfig,
-    WeightConfig,
 )
 from crosspoint.selftraining.data_config import PairDataConfig
 
@@ -117,7 +117,7 @@ class ExperimentConfig:
     method: MethodConfig = field(
         default_factory=lambda: MethodConfig(
             labels=LabelConfig(threshold=0.7, image_threshold=0.6, cloud_threshold=0.7),
-            weights=WeightConfig(
+            weights=CrossMostWeights(
                 image_fairness=8.0,
                 image_modelling=0.1,
                 image_global_local=0.02,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor, distributed
 
 from crosspoint.engine.distributed import World, gather_with_gradient
 from crosspoint.losses.alignment import alignment_loss
-from crosspoint.losses.cross_most import BranchLosses, CrossMostLoss, CrossMostWeights, cross_most_loss
+from crosspoint.losses.cross_most import BranchLosses, CrossMostLoss, cross_most_loss
 from crosspoint.losses.fairness import fairness_loss
 from crosspoint.losses.global_local import global_local_loss
 from crosspoint.losses.masked_modelling import masked_pixel_loss, masked_token_loss
@@ -39,7 +37,7 @@ class Objective:
     def __init__(self, method: MethodConfig, world: World) -> None:
         self._quirks = method.quirks
         self._world = world
-        self._weights = CrossMostWeights(**dataclasses.asdict(method.weights))
+        self._weights = method.weights
 
     def __call__(self, outputs: Outputs, views: Views, labels: BranchLabels) -> CrossMostLoss:
         """The loss and its parts.

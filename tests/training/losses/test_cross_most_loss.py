@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from crosspoint.losses import BranchLosses, CrossMostWeights, cross_most_loss
+from crosspoint.cross_most_weights import CrossMostWeights
+from crosspoint.losses import BranchLosses, cross_most_loss
 
 
 def terms(*values: float) -> tuple[Tensor, ...]:
