@@ -129,7 +129,8 @@ void gather_channels(const EdgeConvGather<typename V::value>& task, int64_t i, c
   if (!of.finite()) of.gather_winners(nodes, stride, list);
   T* extremum = task.extremum + i * task.channels + channel;
   for (int64_t c = 0; c < kCount; ++c) {
-    (list.valid > 0 ? of.best[c] + V::load(own + c * V::width) : V::broadcast(0)).store(extremum + c * V::width);
+    const V v = V::load(own + c * V::width);
+    (list.valid > 0 ? of.best[c] + v : v).store(extremum + c * V::width);  // without neighbours as on a GPU; never read
     store_slots(of.slots[c], slot_row, channel + c * V::width, bytes);
   }
   if constexpr (kStatistics) {
