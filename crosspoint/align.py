@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-
-import tyro
+from typing import TYPE_CHECKING
 
 from crosspoint.alignment.config import PRESETS, AlignConfig
-from crosspoint.command import exit_status, resume_command
+from crosspoint.command import parse_preset, train
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _PROGRAM = "python -m crosspoint.align"
 _DESCRIPTION = """Aligns clouds, images and class names (ULIP), which is what crosspoint.selftrain starts from.
@@ -22,16 +24,7 @@ Start it with torchrun for several processes.
 
 def parse(arguments: Sequence[str]) -> AlignConfig:
     """Settings from a command line; prints help or a parse error and exits where that is due."""
-    preset, options = "small", list(arguments)
-    if options and options[0] in PRESETS:
-        preset = options.pop(0)
-    return tyro.cli(
-        AlignConfig,
-        args=options,
-        default=PRESETS[preset],
-        prog=f"{_PROGRAM} [{'|'.join(PRESETS)}]",
-        description=_DESCRIPTION,
-    )
+    return parse_preset(PRESETS, arguments, program=_PROGRAM, otherwise="small", description=_DESCRIPTION)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,23 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     config = parse(arguments)
 
-    def align() -> None:
-        # Not before: --help should not wait for torch.
-        from rich.console import Console
+    def align(console: Console) -> None:
+        from crosspoint.alignment.run import run  # not before: --help should not wait for torch
 
-        from crosspoint.alignment.run import run
-        from crosspoint.engine.allocator import keep_freed_memory
+        run(config, console)
 
-        keep_freed_memory()
-        run(config, Console())
-
-    resume = resume_command("crosspoint.align", arguments)
-    return exit_status(
-        align,
-        go_on=resume,
-        start_again=f"if there is a checkpoint, continue with: {resume}",
-        traceback=config.traceback,
-    )
+    return train("crosspoint.align", arguments, align, traceback=config.traceback)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the commands of this package end: an exit status, and one line for whatever went wrong."""
+"""How the commands of this package begin and end: settings, an exit status, and one line for whatever went wrong."""
 
 from __future__ import annotations
 
@@ -6,10 +6,41 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
+import tyro
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_Settings = TypeVar("_Settings")
 _USER_ERROR = 2
 _SIGNAL_BASE = 128  # the shell's convention for "ended by a signal"
+
+
+def parse_preset(
+    presets: Mapping[str, _Settings], arguments: Sequence[str], *, program: str, otherwise: str, description: str
+) -> _Settings:
+    """Settings from a command line whose first word may name a preset; exits after help or a parse error.
+
+    Args:
+        presets: Settings of one type by name.
+        arguments: The command line.
+        program: What runs it, for the help.
+        otherwise: The preset that is taken when none is named.
+        description: For the help.
+    """
+    options = list(arguments)
+    named = bool(options) and options[0] in presets
+    default = presets[options.pop(0) if named else otherwise]
+    return tyro.cli(
+        type(default),
+        args=options,
+        default=default,
+        prog=f"{program} [{'|'.join(presets)}]",
+        description=description,
+    )
 
 
 def exit_status(
@@ -46,6 +77,31 @@ def exit_status(
         print(f"error: {' '.join(str(error).split())}{rest}", file=sys.stderr)
         return _USER_ERROR
     return 0
+
+
+def train(module: str, arguments: Sequence[str], run: Callable[[Console], object], *, traceback: bool) -> int:
+    """The exit status of a command that saves what it has learnt, and continues with ``--resume``.
+
+    Args:
+        module: What ``python -m`` runs.
+        arguments: Its arguments.
+        run: The command, given where to print.
+        traceback: Whether to let a user's error through.
+    """
+
+    def action() -> None:
+        # Not before: --help should not wait for torch.
+        from rich.console import Console
+
+        from crosspoint.engine.allocator import keep_freed_memory
+
+        keep_freed_memory()
+        run(Console())
+
+    resume = resume_command(module, arguments)
+    return exit_status(
+        action, go_on=resume, start_again=f"if there is a checkpoint, continue with: {resume}", traceback=traceback
+    )
 
 
 def resume_command(module: str, arguments: Sequence[str]) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import tyro
 
-from crosspoint.command import exit_status, resume_command
+from crosspoint.command import train
 from crosspoint.selftraining.config import METHODS, SelfTrainConfig
 from crosspoint.selftraining.experiment_config import ExperimentConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _PROGRAM = "python -m crosspoint.selftrain"
 _EXPERIMENT, _PRESET = "experiment", "fixed"
@@ -44,26 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     config = parse(arguments)
 
-    def self_train() -> None:
-        # Not before: --help should not wait for torch.
-        from rich.console import Console
+    def self_train(console: Console) -> None:
+        from crosspoint.selftraining.experiment import run, run_experiment  # not before: --help should not wait
 
-        from crosspoint.engine.allocator import keep_freed_memory
-        from crosspoint.selftraining.experiment import run, run_experiment
-
-        keep_freed_memory()
         if isinstance(config, ExperimentConfig):
-            run_experiment(config, Console())
+            run_experiment(config, console)
         else:
-            run(config, Console())
+            run(config, console)
 
-    resume = resume_command("crosspoint.selftrain", arguments)
-    return exit_status(
-        self_train,
-        go_on=resume,
-        start_again=f"if there is a checkpoint, continue with: {resume}",
-        traceback=config.traceback,
-    )
+    return train("crosspoint.selftrain", arguments, self_train, traceback=config.traceback)
 
 
 if __name__ == "__main__":

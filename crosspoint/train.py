@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import tyro
-
-from crosspoint.command import exit_status, resume_command
+from crosspoint.command import parse_preset, train
 from crosspoint.config import PRESETS, Config
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _PROGRAM = "python -m crosspoint.train"
 _DESCRIPTION = """Pre-trains a point cloud encoder without labels (CrossPoint), then compares a linear SVM on its
@@ -23,16 +25,7 @@ Start it with torchrun for several processes.
 
 def parse(arguments: Sequence[str]) -> Config:
     """Settings from a command line; prints help or a parse error and exits where that is due."""
-    preset, options = "quick", list(arguments)
-    if options and options[0] in PRESETS:
-        preset = options.pop(0)
-    return tyro.cli(
-        Config,
-        args=options,
-        default=PRESETS[preset],
-        prog=f"{_PROGRAM} [{'|'.join(PRESETS)}]",
-        description=_DESCRIPTION,
-    )
+    return parse_preset(PRESETS, arguments, program=_PROGRAM, otherwise="quick", description=_DESCRIPTION)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,23 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     config = parse(arguments)
 
-    def train() -> None:
-        # Not before: --help should not wait for torch.
-        from rich.console import Console
+    def pretrain(console: Console) -> None:
+        from crosspoint.evaluation.pretraining import run  # not before: --help should not wait for torch
 
-        from crosspoint.engine.allocator import keep_freed_memory
-        from crosspoint.evaluation.pretraining import run
+        run(config, console)
 
-        keep_freed_memory()
-        run(config, Console())
-
-    resume = resume_command("crosspoint.train", arguments)
-    return exit_status(
-        train,
-        go_on=resume,
-        start_again=f"if there is a checkpoint, continue with: {resume}",
-        traceback=config.traceback,
-    )
+    return train("crosspoint.train", arguments, pretrain, traceback=config.traceback)
 
 
 if __name__ == "__main__":
