@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import pointkernels
+from pointkernels import nn
 from pointkernels.compat import dgcnn, pointnet2, pytorch3d, torch_cluster
 from pointkernels.ops import ball_query, chamfer, edge_conv, farthest_point_sampling, gather, interpolation, knn, linear
 
@@ -18,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 MODULES = [
     *(knn, ball_query, farthest_point_sampling, gather, interpolation, chamfer, edge_conv, linear),
-    *(pointkernels.nn.edge_conv, pointkernels.nn.graph_edge_conv, dgcnn, pointnet2, pytorch3d, torch_cluster),
+    *(nn.edge_conv, nn.graph_edge_conv, nn.two_layer_edge_conv, nn.graph_two_layer_edge_conv),
+    *(dgcnn, pointnet2, pytorch3d, torch_cluster),
 ]
 
 

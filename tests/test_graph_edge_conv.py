@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from packed_graphs import BATCH, check_trains_like, features, torch_geometric_layers
+from torch import nn
 
 import pointkernels
 from pointkernels.compat.torch_geometric import enable
-
-BATCH = torch.tensor([0] * 10 + [2] * 11 + [5] * 3)  # ids may be left out
-
-
-def features() -> Tensor:
-    return torch.randn(24, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-
-
-def lists(x: Tensor, k: int) -> list[list[int]]:
-    """The k nearest rows of the same cloud, by (distance, index)."""
-    distances = (x[:, None] - x).square().sum(2).masked_fill(BATCH[:, None] != BATCH, torch.inf)
-    sizes = (BATCH[:, None] == BATCH).sum(1)
-    order = distances.argsort(dim=1, stable=True)
-    return [order[i, : min(k, int(sizes[i]))].tolist() for i in range(len(x))]
-
-
-def every_edge(mlp: nn.Module, x: Tensor, neighbors: list[list[int]]) -> Tensor:
-    """The MLP on all edges at once, as BatchNorm wants them, then the maximum over each row's edges."""
-    row = torch.tensor([i for i, found in enumerate(neighbors) for _ in found])
-    col = torch.tensor([j for found in neighbors for j in found])
-    edges = mlp(torch.cat([x[row], x[col] - x[row]], dim=1))
-    return torch.stack([edges[row == i].amax(0) if found else edges.new_zeros(edges.shape[1])
-                        for i, found in enumerate(neighbors)])  # fmt: skip
 
 
 def mlp(kind: str) -> nn.Module:
@@ -59,33 +35,8 @@ KINDS = ["norm, relu", "no bias", "relu", "linear", "norm", "average"]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("graph", [False, True])
 def test_trains_like_the_mlp_on_every_edge(kind: str, graph: bool) -> None:
-    usual = mlp(kind)
-    neighbors = lists(features(), 4)
-    if graph:  # uneven, with a row that is nobody's target
-        neighbors = [found[: i % 4] for i, found in enumerate(neighbors)]
-    edge_index = torch.tensor([[j, i] for i, found in enumerate(neighbors) for j in found]).t()
-    edge_index = edge_index[:, torch.randperm(edge_index.shape[1])]
-    fused: Any = pointkernels.nn.GraphEdgeConv if graph else pointkernels.nn.DynamicEdgeConv
-    layer = fused.from_mlp(usual) if graph else fused.from_mlp(usual, 4)
-    argument = edge_index if graph else BATCH
-    optimizers = [torch.optim.SGD(m.parameters(), lr=0.1) for m in (layer, usual)]
-    for _ in range(3):
-        grads = []
-        for optimizer, run in zip(
-            optimizers, (lambda x: layer(x, argument), lambda x: every_edge(usual, x, neighbors)), strict=True
-        ):
-            x = features().requires_grad_()
-            optimizer.zero_grad()
-            output = run(x)
-            output.square().mean().backward()
-            optimizer.step()
-            grads.append((output.detach(), x.grad))
-        torch.testing.assert_close(grads[0], grads[1])
-    layer.eval()
-    usual.eval()
-    torch.testing.assert_close(layer(features(), argument), every_edge(usual, features(), neighbors))
-    torch.testing.assert_close(fused.from_mlp(usual, *([] if graph else [4]))(features(), argument),
-                               layer(features(), argument))  # fmt: skip
+    fused = pointkernels.nn.GraphEdgeConv if graph else pointkernels.nn.DynamicEdgeConv
+    check_trains_like(mlp(kind), fused, over_knn=not graph)
 
 
 def test_one_cloud_and_defaults() -> None:
@@ -123,11 +74,7 @@ def test_compiles_and_autocasts(kind: str) -> None:
 
 
 def test_in_the_place_of_torch_geometrics_modules() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch_geometric's own, at import
-        pyg = pytest.importorskip(
-            "torch_geometric.nn", reason="torch_geometric is not installed (pip install '.[test]')"
-        )
+    pyg = torch_geometric_layers()
     enable()
     for options in ({"plain_last": False}, {}, {"plain_last": False, "norm": None, "act": "leaky_relu"}):
         module = pyg.MLP([6, 8], **options).double()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Any
 
 import pytest
 import torch
-from test_graph_edge_conv import BATCH, every_edge, features, lists
+from packed_graphs import BATCH, check_trains_like, features, torch_geometric_layers
 from torch import nn
 
 from pointkernels.compat.torch_geometric import enable
@@ -39,33 +38,8 @@ def mlp(kind: str) -> nn.Module:
 @pytest.mark.parametrize("kind", ["norms", "no bias", "plain last", "plain first", "no norms"])
 @pytest.mark.parametrize("graph", [False, True])
 def test_trains_like_the_mlp_on_every_edge(kind: str, graph: bool) -> None:
-    usual = mlp(kind)
-    neighbors = lists(features(), 4)
-    if graph:  # uneven, with a row that is nobody's target
-        neighbors = [found[: i % 4] for i, found in enumerate(neighbors)]
-    edge_index = torch.tensor([[j, i] for i, found in enumerate(neighbors) for j in found]).t()
-    edge_index = edge_index[:, torch.randperm(edge_index.shape[1])]
-    fused: Any = TwoLayerGraphEdgeConv if graph else TwoLayerDynamicEdgeConv
-    layer = fused.from_mlp(usual) if graph else fused.from_mlp(usual, 4)
-    argument = edge_index if graph else BATCH
-    optimizers = [torch.optim.SGD(m.parameters(), lr=0.1) for m in (layer, usual)]
-    for _ in range(3):
-        grads = []
-        for optimizer, run in zip(
-            optimizers, (lambda x: layer(x, argument), lambda x: every_edge(usual, x, neighbors)), strict=True
-        ):
-            x = features().requires_grad_()
-            optimizer.zero_grad()
-            output = run(x)
-            output.square().mean().backward()
-            optimizer.step()
-            grads.append((output.detach(), x.grad))
-        torch.testing.assert_close(grads[0], grads[1])
-    layer.eval()
-    usual.eval()
-    expected = every_edge(usual, features(), neighbors)
-    torch.testing.assert_close(layer(features(), argument), expected)
-    torch.testing.assert_close(fused.from_mlp(usual, *([] if graph else [4]))(features(), argument), expected)
+    fused = TwoLayerGraphEdgeConv if graph else TwoLayerDynamicEdgeConv
+    check_trains_like(mlp(kind), fused, over_knn=not graph)
 
 
 def test_copies_state_and_compilation() -> None:
@@ -81,11 +55,7 @@ def test_copies_state_and_compilation() -> None:
 
 
 def test_in_the_place_of_torch_geometrics_modules() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch_geometric's own, at import
-        pyg = pytest.importorskip(
-            "torch_geometric.nn", reason="torch_geometric is not installed (pip install '.[test]')"
-        )
+    pyg = torch_geometric_layers()
     enable()
     for options in ({}, {"plain_last": False}, {"plain_last": False, "norm": None, "act": "leaky_relu"}):
         module = pyg.MLP([6, 8, 5], **options).double()

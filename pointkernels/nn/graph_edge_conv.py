@@ -7,20 +7,19 @@ no edges. They do not need torch_geometric, and work in its `Sequential`.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from pointkernels import _checks
+from pointkernels.nn.mlp_layers import edge_mlp
+from pointkernels.nn.packed_graph import OnGivenGraph, OnKnnGraph, PackedLayer
 from pointkernels.ops.edge_conv import edge_conv
-from pointkernels.ops.knn import from_first_row, knn
 
 _Layer = TypeVar("_Layer", bound="_OneLayerEdgeConv")
 
 
-class _OneLayerEdgeConv(nn.Module):
+class _OneLayerEdgeConv(PackedLayer):
     """max over j of act(norm(weight [x_i, x_j - x_i] + bias)), norm a BatchNorm over all edges or nothing."""
 
     bias: nn.Parameter | None  # None with BatchNorm, which cancels it; all below are None without
@@ -110,27 +109,11 @@ class _OneLayerEdgeConv(nn.Module):
         norm = "" if self.batch_norm else ", batch_norm=False"
         return f"{self.in_channels}, {self.out_channels}{norm}, negative_slope={self.negative_slope}"
 
-    def _load_mlp(self, mlp: nn.Module) -> None:
-        weight, bias, norm, _ = _one_layer(mlp)
-        with torch.no_grad():
-            self.weight.copy_(weight)
-            if norm is None:
-                if self.bias is not None and bias is not None:
-                    self.bias.copy_(bias)
-                return
-            self.bn_weight.copy_(norm.weight)
-            self.bn_bias.copy_(norm.bias)
-            assert norm.running_mean is not None and norm.running_var is not None  # noqa: PT018
-            assert norm.num_batches_tracked is not None
-            # The bias moves the mean, and nothing else.
-            self.running_mean.copy_(norm.running_mean if bias is None else norm.running_mean - bias)
-            self.running_var.copy_(norm.running_var)
-            self.num_batches_tracked.copy_(norm.num_batches_tracked)
-        self.train(norm.training)
-
     @classmethod
-    def _twin(cls: type[_Layer], mlp: nn.Module, **more: Any) -> _Layer:
-        weight, bias, norm, negative_slope = _one_layer(mlp)
+    def twin(cls: type[_Layer], mlp: nn.Module, **more: Any) -> _Layer:
+        """The layer that does with edges what the MLP does, with copies of its weights; more arguments as given."""
+        (found,) = edge_mlp(mlp, layers=1)
+        weight, bias, norm = found.linear.weight, found.linear.bias, found.norm
         if norm is not None:
             more = {**more, "eps": norm.eps, "momentum": norm.momentum}
         layer = cls(
@@ -138,16 +121,29 @@ class _OneLayerEdgeConv(nn.Module):
             weight.shape[0],
             batch_norm=norm is not None,
             bias=bias is not None,
-            negative_slope=negative_slope,
+            negative_slope=found.negative_slope,
             device=weight.device,
             dtype=weight.dtype,
             **more,
         )
-        layer._load_mlp(mlp)
-        return layer
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+            if layer.bias is not None:
+                layer.bias.copy_(bias)
+            if norm is None:
+                return layer
+            layer.bn_weight.copy_(norm.weight)
+            layer.bn_bias.copy_(norm.bias)
+            assert norm.running_mean is not None and norm.running_var is not None  # noqa: PT018
+            assert norm.num_batches_tracked is not None
+            # The bias moves the mean, and nothing else.
+            layer.running_mean.copy_(norm.running_mean if bias is None else norm.running_mean - bias)
+            layer.running_var.copy_(norm.running_var)
+            layer.num_batches_tracked.copy_(norm.num_batches_tracked)
+        return layer.train(norm.training)
 
 
-class DynamicEdgeConv(_OneLayerEdgeConv):
+class DynamicEdgeConv(OnKnnGraph, _OneLayerEdgeConv):
     """One EdgeConv layer over the kNN graph of its input, on packed clouds.
 
     Takes the place of torch_geometric's `DynamicEdgeConv(Sequential(Linear(2 C, C'), BatchNorm1d(C'), ReLU()), k)`,
@@ -177,42 +173,8 @@ class DynamicEdgeConv(_OneLayerEdgeConv):
         super().__init__(in_channels, out_channels, **options)
         self.k = k
 
-    def forward(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Apply the layer.
 
-        Args:
-            x: (N, C) float16, bfloat16, float32 or float64.
-            batch: (N,) int64, sorted: the cloud of each row; None for one cloud.
-
-        Returns:
-            (N, C') in the dtype of x.
-
-        Raises:
-            TypeError: x that is not floating, batch that is not int64.
-            ValueError: wrong shapes or devices, k below 1, a batch vector that is not sorted.
-        """
-        return self.convolve(x, _packed_knn(x.detach(), self.k, batch))
-
-    def extra_repr(self) -> str:
-        """The arguments in short."""
-        return f"{super().extra_repr()}, k={self.k}"
-
-    @classmethod
-    def from_mlp(cls, mlp: nn.Module, k: int) -> DynamicEdgeConv:
-        """The fused twin of torch_geometric's `DynamicEdgeConv(mlp, k)`, with copies of the weights.
-
-        Args:
-            mlp: Linear, and BatchNorm1d, ReLU or LeakyReLU, or without one or both of these; in a nn.Sequential, or a
-                torch_geometric MLP of one layer.
-            k: number of neighbours.
-
-        Raises:
-            ValueError: another MLP.
-        """
-        return cls._twin(mlp, k=k)
-
-
-class GraphEdgeConv(_OneLayerEdgeConv):
+class GraphEdgeConv(OnGivenGraph, _OneLayerEdgeConv):
     """One EdgeConv layer over a given graph, on packed clouds.
 
     Takes the place of torch_geometric's `EdgeConv(Sequential(Linear(2 C, C'), BatchNorm1d(C'), ReLU()))`, with or
@@ -223,100 +185,3 @@ class GraphEdgeConv(_OneLayerEdgeConv):
         >>> layer(torch.randn(4, 3), torch.tensor([[1, 2, 3], [0, 0, 2]])).shape
         torch.Size([4, 64])
     """
-
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Apply the layer.
-
-        Args:
-            x: (N, C) float16, bfloat16, float32 or float64.
-            edge_index: (2, E) int64: sources j above targets i.
-
-        Returns:
-            (N, C') in the dtype of x; zeros for a row that is no target.
-
-        Raises:
-            TypeError: x that is not floating, edge_index that is not int64.
-            ValueError: wrong shapes or devices, rows out of range.
-        """
-        return self.convolve(x, _neighbor_lists(edge_index, x.shape[0]))
-
-    @classmethod
-    def from_mlp(cls, mlp: nn.Module) -> GraphEdgeConv:
-        """The fused twin of torch_geometric's `EdgeConv(mlp)`, with copies of the weights; see `DynamicEdgeConv`."""
-        return cls._twin(mlp)
-
-
-def _packed_knn(x: Tensor, k: int, batch: Tensor | None) -> Tensor:
-    """(N, k): the nearest rows of the same cloud, -1 where it has fewer than k."""
-    rows = x.shape[0]
-    if batch is None:
-        return knn(x[None], k)[0]
-    _checks.check_floating(x, "x", "(N, C)")
-    _checks.check_at_least_one(k, "k")
-    _checks.check_integers(batch, "batch", (rows,), x, "x")
-    if batch.device.type == "cpu" and not torch.compiler.is_compiling() and bool((batch[1:] < batch[:-1]).any()):
-        raise ValueError("batch must be sorted, got other values")
-    # Numbered from 0 without gaps, clouds are at most as many as rows: no value is looked at, no GPU waited for.
-    cloud = F.pad((batch[1:] != batch[:-1]).cumsum(dim=0), (1, 0)) if rows > 0 else batch
-    first = torch.searchsorted(cloud, torch.arange(rows + 1, device=x.device))
-    extents = torch.stack([first[:-1], first[1:] - first[:-1]], dim=1)
-    compute = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    _, neighbors = torch.ops.pointkernels.knn(compute.contiguous(), extents, None, None, rows, k, True)
-    return from_first_row(neighbors, extents, extents, rows, rows)
-
-
-def _neighbor_lists(edge_index: Tensor, rows: int) -> Tensor:
-    """The sources of each target as lists (N, largest in-degree), -1 at their ends."""
-    if not isinstance(edge_index, Tensor) or edge_index.dtype != torch.int64:
-        what = getattr(edge_index, "dtype", type(edge_index).__name__)
-        raise TypeError(f"edge_index must be an int64 tensor, got {what}")
-    if edge_index.dim() != 2 or edge_index.shape[0] != 2:
-        raise ValueError(f"edge_index must have shape (2, E), got {tuple(edge_index.shape)}")
-    _checks.check_range(edge_index, "edge_index", 0, rows - 1, f"lie in [0, {rows})")
-    source, target = edge_index
-    order = target.argsort(stable=True)
-    source, target = source[order], target[order]
-    degree = torch.zeros(rows, dtype=torch.int64, device=target.device).index_add(0, target, torch.ones_like(target))
-    first = degree.cumsum(dim=0) - degree
-    width = max(int(degree.max()), 1) if rows > 0 else 1
-    lists = torch.full((rows, width), -1, dtype=torch.int64, device=target.device)
-    return lists.index_put((target, torch.arange(len(target), device=target.device) - first[target]), source)
-
-
-class _OneLayer(NamedTuple):
-    """What a one-layer MLP is made of."""
-
-    weight: Tensor  # (C', 2 C)
-    bias: Tensor | None
-    norm: nn.BatchNorm1d | None
-    negative_slope: float
-
-
-def _one_layer(mlp: nn.Module) -> _OneLayer:
-    parts = _parts(mlp)
-    rest = list(parts[1:])
-    norm = rest.pop(0) if rest and isinstance(rest[0], nn.BatchNorm1d) else None
-    activation = rest.pop(0) if rest and isinstance(rest[0], (nn.ReLU, nn.LeakyReLU)) else None
-    slope = 1.0 if activation is None else float(getattr(activation, "negative_slope", 0.0))
-    # torch_geometric has a Linear of its own, of the same name and with the same parameters.
-    weight = getattr(parts[0], "weight", None) if parts and type(parts[0]).__name__ == "Linear" else None
-    if not isinstance(weight, Tensor) or weight.dim() != 2 or weight.shape[1] % 2 or rest or not slope >= 0:
-        raise ValueError(f"mlp must be Linear of 2 C inputs, then BatchNorm1d and ReLU or LeakyReLU or less, got {mlp}")
-    if norm is not None and not (norm.affine and norm.track_running_stats):
-        raise ValueError(f"the BatchNorm of mlp must be affine and track statistics, got {norm}")
-    return _OneLayer(weight, parts[0].bias, norm, slope)  # type: ignore[arg-type]
-
-
-def _parts(mlp: Any) -> list[nn.Module]:
-    """The modules of an MLP in the order in which they run."""
-    if all(hasattr(mlp, name) for name in ("lins", "norms", "act", "plain_last")):  # torch_geometric's MLP
-        parts: list[nn.Module] = []
-        for n, linear in enumerate(mlp.lins):
-            plain = mlp.plain_last and n == len(mlp.lins) - 1
-            norms = [] if plain else [getattr(mlp.norms[n], "module", mlp.norms[n])]
-            acts = [] if plain or mlp.act is None else [mlp.act]
-            dropout = [nn.Dropout(mlp.dropout[n])] if mlp.dropout[n] > 0 else []
-            parts += [linear, *(acts + norms if mlp.act_first else norms + acts), *dropout]
-    else:
-        parts = list(mlp) if isinstance(mlp, nn.Sequential) else [mlp]
-    return [part for part in parts if not isinstance(part, nn.Identity)]

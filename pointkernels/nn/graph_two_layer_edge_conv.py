@@ -6,12 +6,13 @@ its `Sequential` takes these modules.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from pointkernels.nn.graph_edge_conv import _neighbor_lists, _packed_knn, _parts
+from pointkernels.nn.mlp_layers import edge_mlp
+from pointkernels.nn.packed_graph import OnGivenGraph, OnKnnGraph, PackedLayer
 from pointkernels.nn.two_layer_edge_conv import edge_layer
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
 from pointkernels.reference import EdgeLayer
@@ -19,7 +20,7 @@ from pointkernels.reference import EdgeLayer
 _Layer = TypeVar("_Layer", bound="_TwoLayerEdgeConv")
 
 
-class _TwoLayerEdgeConv(nn.Module):
+class _TwoLayerEdgeConv(PackedLayer):
     """max over j of both layers of [x_i, x_j - x_i], each act(norm(weight x + bias)), norm a BatchNorm or nothing."""
 
     def __init__(
@@ -58,8 +59,9 @@ class _TwoLayerEdgeConv(nn.Module):
         return f"negative_slope={self.negative_slope}"
 
     @classmethod
-    def _twin(cls: type[_Layer], mlp: nn.Module, **more: Any) -> _Layer:
-        parts = _two_layers(mlp)
+    def twin(cls: type[_Layer], mlp: nn.Module, **more: Any) -> _Layer:
+        """The layer that does with edges what the MLP does, with copies of its weights; more arguments as given."""
+        parts = edge_mlp(mlp, layers=2)
         layer = cls(
             parts[0].linear.weight.shape[1] // 2,
             parts[0].linear.weight.shape[0],
@@ -85,7 +87,7 @@ class _TwoLayerEdgeConv(nn.Module):
         return layer.train(mlp.training)
 
 
-class TwoLayerDynamicEdgeConv(_TwoLayerEdgeConv):
+class TwoLayerDynamicEdgeConv(OnKnnGraph, _TwoLayerEdgeConv):
     """EdgeConv with two layers over the kNN graph of its input, on packed clouds.
 
     Takes the place of torch_geometric's `DynamicEdgeConv(mlp, k)`, aggregated by maximum, whose MLP is Linear,
@@ -113,42 +115,8 @@ class TwoLayerDynamicEdgeConv(_TwoLayerEdgeConv):
         super().__init__(in_channels, hidden, out_channels, **options)
         self.k = k
 
-    def forward(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Apply the layers.
 
-        Args:
-            x: (N, C) float16, bfloat16, float32 or float64.
-            batch: (N,) int64, sorted: the cloud of each row; None for one cloud.
-
-        Returns:
-            (N, C') in the dtype of x.
-
-        Raises:
-            TypeError: x that is not floating, batch that is not int64.
-            ValueError: wrong shapes or devices, k below 1, a batch vector that is not sorted.
-        """
-        return self.convolve(x, _packed_knn(x.detach(), self.k, batch))
-
-    def extra_repr(self) -> str:
-        """The arguments that the parts do not show."""
-        return f"{super().extra_repr()}, k={self.k}"
-
-    @classmethod
-    def from_mlp(cls, mlp: nn.Module, k: int) -> TwoLayerDynamicEdgeConv:
-        """The fused twin of torch_geometric's `DynamicEdgeConv(mlp, k)`, with copies of the weights.
-
-        Args:
-            mlp: twice Linear, and BatchNorm1d, ReLU or LeakyReLU, or without some of these; in a nn.Sequential, or a
-                torch_geometric MLP of two layers.
-            k: number of neighbours.
-
-        Raises:
-            ValueError: another MLP.
-        """
-        return cls._twin(mlp, k=k)
-
-
-class TwoLayerGraphEdgeConv(_TwoLayerEdgeConv):
+class TwoLayerGraphEdgeConv(OnGivenGraph, _TwoLayerEdgeConv):
     """EdgeConv with two layers over a given graph, on packed clouds.
 
     Takes the place of torch_geometric's `EdgeConv(mlp)`; arguments and MLPs as in `TwoLayerDynamicEdgeConv`, without k.
@@ -159,27 +127,6 @@ class TwoLayerGraphEdgeConv(_TwoLayerEdgeConv):
         torch.Size([4, 128])
     """
 
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        """Apply the layers.
-
-        Args:
-            x: (N, C) float16, bfloat16, float32 or float64.
-            edge_index: (2, E) int64: sources j above targets i.
-
-        Returns:
-            (N, C') in the dtype of x; zeros for a row that is no target.
-
-        Raises:
-            TypeError: x that is not floating, edge_index that is not int64.
-            ValueError: wrong shapes or devices, rows out of range.
-        """
-        return self.convolve(x, _neighbor_lists(edge_index, x.shape[0]))
-
-    @classmethod
-    def from_mlp(cls, mlp: nn.Module) -> TwoLayerGraphEdgeConv:
-        """The fused twin of torch_geometric's `EdgeConv(mlp)`; see `TwoLayerDynamicEdgeConv`."""
-        return cls._twin(mlp)
-
 
 def _edge_layer(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm1d | None, negative_slope: float) -> EdgeLayer:
     if norm is not None:
@@ -188,30 +135,3 @@ def _edge_layer(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm1d | None
     one, zero = torch.ones_like(weight[:, 0]), torch.zeros_like(weight[:, 0])
     bias = zero if bias is None else bias
     return EdgeLayer(weight, one, bias, zero, one, training=False, eps=0.0, negative_slope=negative_slope)
-
-
-class _Part(NamedTuple):
-    """What a layer of an MLP is made of; the Linear may be torch_geometric's."""
-
-    linear: Any
-    norm: nn.BatchNorm1d | None
-    negative_slope: float
-
-
-def _two_layers(mlp: nn.Module) -> list[_Part]:
-    rest = _parts(mlp)
-    found: list[_Part] = []
-    # torch_geometric has a Linear of its own, of the same name and with the same parameters.
-    while rest and type(rest[0]).__name__ == "Linear":
-        linear = rest.pop(0)
-        norm = rest.pop(0) if rest and isinstance(rest[0], nn.BatchNorm1d) else None
-        activation = rest.pop(0) if rest and isinstance(rest[0], (nn.ReLU, nn.LeakyReLU)) else None
-        slope = 1.0 if activation is None else float(getattr(activation, "negative_slope", 0.0))
-        found.append(_Part(linear, norm, slope))  # type: ignore[arg-type]
-    if rest or len(found) != 2 or found[0].linear.weight.shape[1] % 2 or not min(p.negative_slope for p in found) >= 0:
-        what = "Linear of 2 C inputs, then BatchNorm1d and ReLU or LeakyReLU or less, and the same again"
-        raise ValueError(f"mlp must be {what}, got {mlp}")
-    for part in found:
-        if part.norm is not None and not (part.norm.affine and part.norm.track_running_stats):
-            raise ValueError(f"the BatchNorm of mlp must be affine and track statistics, got {part.norm}")
-    return found
