@@ -6,13 +6,12 @@ python benchmarks/edgeconv_bench.py --help
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import edgeconv_peers
-import edgeconv_two_layer_peers
 import inputs
 import torch
 from contenders import Benchmark, Contender, Problem, Settings, Verdict, gather
@@ -69,37 +68,34 @@ def problem(case: Case, settings: Settings) -> Problem:
     kind = "surface" if case.in_channels == 3 else "features"
     features = inputs.make(kind, case.batch, case.points, case.in_channels)
     neighbors = pointkernels.knn(features, case.k)
-    tensors = {"features": features, "neighbors": neighbors}
     sizes = [case.in_channels, case.hidden, case.out_channels] if case.hidden else [case.in_channels, case.out_channels]
+    weights = []
     for number, (inputs_of, outputs) in enumerate(pairwise(sizes)):
-        name = "2" if number else ""
         columns = inputs_of if number else 2 * inputs_of
-        tensors[f"weight{name}"] = torch.randn(outputs, columns, generator=generator) / inputs_of**0.5
-        tensors[f"gamma{name}"], tensors[f"beta{name}"] = torch.randn(2, outputs, generator=generator).unbind()
+        weight = torch.randn(outputs, columns, generator=generator) / inputs_of**0.5
+        gamma, beta = torch.randn(2, outputs, generator=generator).to(settings.device).unbind()
+        weights.append((weight.to(settings.device), gamma, beta))
     grad = torch.randn(case.batch, case.points, case.out_channels, generator=generator)
-    tensors = {name: tensor.to(settings.device) for name, tensor in tensors.items()}
-    upstream = None if case.passes == "forward" else grad.to(settings.device)
-    peers: Any = edgeconv_two_layer_peers if case.hidden else edgeconv_peers
-    layer = (peers.TwoLayers if case.hidden else peers.Layer)(**tensors, grad=upstream)
-    contenders, left_out = gather(dict(peers.BUILDERS), layer, settings)
-    return Problem(contenders, LayerCheck(layer, peers.materialised), left_out)
+    layer = edgeconv_peers.Layer(
+        features.to(settings.device),
+        neighbors.to(settings.device),
+        tuple(weights),
+        None if case.passes == "forward" else grad.to(settings.device),
+    )
+    contenders, left_out = gather(dict(edgeconv_peers.BUILDERS), layer, settings)
+    return Problem(contenders, LayerCheck(layer), left_out)
 
 
 class LayerCheck:
     """Whether output and gradients are those of the materialised layer in float64."""
 
-    def __init__(self, layer: Any, materialised: Callable[[Any, Settings], Contender]) -> None:
+    def __init__(self, layer: edgeconv_peers.Layer) -> None:
         self.layer = layer
-        self.materialised = materialised
         self.expected: dict[str, torch.Tensor] | None = None
 
     def _reference(self) -> dict[str, torch.Tensor]:
         if self.expected is None:
-            layer = type(self.layer)(**{
-                name: value.double() if value is not None and value.is_floating_point() else value
-                for name, value in vars(self.layer).items()
-            })  # fmt: skip
-            reference = self.materialised(layer, Settings())
+            reference = edgeconv_peers.materialised(self.layer.double(), Settings())
             self.expected = reference.result(reference.call())
         return self.expected
 

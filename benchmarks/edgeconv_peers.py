@@ -1,13 +1,15 @@
-"""Every way to one EdgeConv layer that is compared, all with the same weights, in training mode.
+"""Every way to an EdgeConv layer that is compared, all with the same weights, in training mode.
 
-Each call returns the output, and in "forward+backward" also the gradients of features, convolution and BatchNorm.
+A layer has one convolution or two. Each call returns the output, and in "forward+backward" also the gradients of
+features, convolutions and BatchNorms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch
 from contenders import Contender, LeftOut, Settings, ours, require
@@ -15,10 +17,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pointkernels
-from pointkernels import reference
+from pointkernels import EdgeLayer, reference
 
 SLOPE = 0.2
 Result = dict[str, Tensor]
+
+
+class Convolution(NamedTuple):
+    """Weights and running statistics of one convolution and its BatchNorm."""
+
+    weight: Tensor  # (C', 2 C) of [x_j - x_i, x_i], or (C', C) of a second one
+    gamma: Tensor  # (C')
+    beta: Tensor
+    mean: Tensor
+    var: Tensor
+
+    @property
+    def learnt(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What gradients are taken of."""
+        return self[:3]
 
 
 @dataclass(frozen=True)
@@ -28,27 +45,44 @@ class Layer:
     Attributes:
         features: (B, N, C).
         neighbors: (B, N, K) int64.
-        weight: (C', 2 C), of [x_j - x_i, x_i].
-        gamma: (C',) weight of BatchNorm.
-        beta: (C',) bias of BatchNorm.
+        weights: of each convolution its weight, and weight and bias of its BatchNorm.
         grad: (B, N, C'), of the output; None to measure the forward pass alone, without recording for a backward pass.
     """
 
     features: Tensor
     neighbors: Tensor
-    weight: Tensor
-    gamma: Tensor
-    beta: Tensor
+    weights: tuple[tuple[Tensor, Tensor, Tensor], ...]
     grad: Tensor | None
 
-    def leaf(self, name: str, transposed: bool = False) -> Tensor:
-        """A copy of a tensor that gradients are taken of."""
-        tensor: Tensor = getattr(self, name)
-        tensor = tensor.transpose(1, 2) if transposed else tensor
-        return tensor.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+    def double(self) -> Layer:
+        """The same in float64."""
+        weights = tuple((weight.double(), gamma.double(), beta.double()) for weight, gamma, beta in self.weights)
+        return Layer(self.features.double(), self.neighbors, weights, None if self.grad is None else self.grad.double())
+
+    def leaves(self, channels_first: bool = False) -> tuple[Tensor, list[Convolution]]:
+        """Copies of the features and weights that gradients are taken of, with fresh running statistics.
+
+        Channels first, features are (B, C, N) and weights (C', C, 1, 1).
+        """
+        convolutions = []
+        for weight, gamma, beta in self.weights:
+            learnt = [_leaf(weight[:, :, None, None] if channels_first else weight), _leaf(gamma), _leaf(beta)]
+            convolutions.append(Convolution(*learnt, torch.zeros_like(gamma), torch.ones_like(gamma)))
+        return _leaf(self.features.transpose(1, 2) if channels_first else self.features), convolutions
+
+    def rows(self) -> Tensor:
+        """(B, N, K) the neighbours counted over the whole batch."""
+        batch, count, _ = self.features.shape
+        return self.neighbors + (torch.arange(batch, device=self.features.device) * count)[:, None, None]
 
 
-def call_of(forward: Callable[[], Tensor], leaves: list[Tensor], grad: Tensor | None) -> Callable[[], list[Tensor]]:
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+
+
+def _call_of(
+    forward: Callable[[], Tensor], features: Tensor, parameters: Sequence[Tensor], grad: Tensor | None
+) -> Callable[[], list[Tensor]]:
     """What is timed: the forward pass, or both."""
     if grad is None:
 
@@ -59,57 +93,62 @@ def call_of(forward: Callable[[], Tensor], leaves: list[Tensor], grad: Tensor | 
 
         def call() -> list[Tensor]:
             output = forward()
-            return [output.detach(), *torch.autograd.grad(output, leaves, grad)]
+            return [output.detach(), *torch.autograd.grad(output, [features, *parameters], grad)]
 
     return call
 
 
+def _parameters(convolutions: Sequence[Convolution]) -> list[Tensor]:
+    return list(chain.from_iterable(convolution.learnt for convolution in convolutions))
+
+
 def _named(values: list[Tensor], channels_first: bool = False) -> Result:
-    """Results by name, the points before the channels."""
-    named = dict(zip(("output", "features", "weight", "gamma", "beta"), values, strict=False))
-    if channels_first:
-        for name in named.keys() & {"output", "features"}:
-            named[name] = named[name].transpose(1, 2)
-    if "weight" in named:
-        named["weight"] = named["weight"].flatten(1)
+    """Results by name, the points before the channels; those of the second convolution end in 2."""
+    names = [f"{name}{number}" for number in ("", "2") for name in ("weight", "gamma", "beta")]
+    named = dict(zip(["output", "features", *names], values, strict=False))
+    for name in named.keys() & {"output", "features"} if channels_first else ():
+        named[name] = named[name].transpose(1, 2)
+    for name in named.keys() & {"weight", "weight2"}:
+        named[name] = named[name].flatten(1)
     return named
 
 
 def pointkernels_layer(layer: Layer, settings: Settings) -> list[Contender]:
-    """The operator of this project, as its module calls it."""
-    features, weight, gamma, beta = (layer.leaf(name) for name in ("features", "weight", "gamma", "beta"))
-    mean, var = torch.zeros_like(gamma.detach()), torch.ones_like(gamma.detach())
-    call = call_of(
-        lambda: pointkernels.edge_conv(
-            features, layer.neighbors, weight, gamma, beta, mean, var, training=True, negative_slope=SLOPE
-        ),
-        [features, weight, gamma, beta],
-        layer.grad,
-    )
-    return ours(call, settings, _named)
+    """The operators of this project, as their modules call them."""
+    features, convolutions = layer.leaves()
+
+    def forward() -> Tensor:
+        if len(convolutions) == 1:
+            return pointkernels.edge_conv(
+                features, layer.neighbors, *convolutions[0], training=True, negative_slope=SLOPE
+            )
+        first, second = (EdgeLayer(*convolution, negative_slope=SLOPE) for convolution in convolutions)
+        return pointkernels.edge_conv_two_layer(features, layer.neighbors, first, second)
+
+    return ours(_call_of(forward, features, _parameters(convolutions), layer.grad), settings, _named)
 
 
 def materialised(layer: Layer, settings: Settings) -> Contender:
-    """`pointkernels.reference.edge_conv`: channels last, a matrix product over all edges."""
-    features, weight, gamma, beta = (layer.leaf(name) for name in ("features", "weight", "gamma", "beta"))
-    mean, var = torch.zeros_like(gamma.detach()), torch.ones_like(gamma.detach())
-    call = call_of(
-        lambda: reference.edge_conv(
-            features, layer.neighbors, weight, gamma, beta, mean, var,
-            training=True, momentum=0.1, eps=1e-5, negative_slope=SLOPE,
-        ),
-        [features, weight, gamma, beta],
-        layer.grad,
-    )  # fmt: skip
-    return Contender("reference.edge_conv", call, "torch", result=_named)
+    """The layer of `pointkernels.reference`: channels last, a matrix product over all edges."""
+    features, convolutions = layer.leaves()
+
+    def forward() -> Tensor:
+        if len(convolutions) == 1:
+            return reference.edge_conv(
+                features, layer.neighbors, *convolutions[0], training=True, momentum=0.1, eps=1e-5, negative_slope=SLOPE
+            )
+        first, second = (EdgeLayer(*convolution, negative_slope=SLOPE) for convolution in convolutions)
+        return reference.edge_conv_two_layer(features, layer.neighbors, first, second)
+
+    name = "reference.edge_conv" if len(convolutions) == 1 else "reference.edge_conv_two_layer"
+    call = _call_of(forward, features, _parameters(convolutions), layer.grad)
+    return Contender(name, call, "torch", result=_named)
 
 
-def dgcnn_layer(
-    features: Tensor, rows: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor
-) -> Tensor:
+def dgcnn_layer(features: Tensor, rows: Tensor, convolutions: Sequence[Convolution]) -> Tensor:
     """The layer as DGCNN's code writes it: edge features (B, 2 C, N, K), convolution, BatchNorm, LeakyReLU, maximum.
 
-    Features are (B, C, N) and rows (B, N, K) are neighbours counted over the whole batch.
+    Features are (B, C, N), rows (B, N, K) are neighbours counted over the whole batch, weights are (C', C, 1, 1).
     """
     batch, channels, count = features.shape
     k = rows.shape[2]
@@ -117,23 +156,17 @@ def dgcnn_layer(
     x_j = points.view(batch * count, channels)[rows.view(-1)].view(batch, count, k, channels)
     x_i = points.view(batch, count, 1, channels).repeat(1, 1, k, 1)
     edges = torch.cat((x_j - x_i, x_i), dim=3).permute(0, 3, 1, 2).contiguous()
-    normalised = F.batch_norm(F.conv2d(edges, weight), mean, var, gamma, beta, training=True, momentum=0.1)
-    return F.leaky_relu(normalised, SLOPE).max(dim=-1, keepdim=False)[0]
+    for weight, gamma, beta, mean, var in convolutions:
+        edges = F.batch_norm(F.conv2d(edges, weight), mean, var, gamma, beta, training=True, momentum=0.1)
+        edges = F.leaky_relu(edges, SLOPE)
+    return edges.max(dim=-1, keepdim=False)[0]
 
 
 def _dgcnn_contender(layer: Layer, name: str, function: Callable[..., Tensor], compiles: bool) -> Contender:
-    features, weight, gamma, beta = (
-        layer.leaf(name, name == "features") for name in ("features", "weight", "gamma", "beta")
-    )
-    weight = weight.detach()[:, :, None, None].clone().requires_grad_()
-    batch, count, _ = layer.features.shape
-    rows = layer.neighbors + (torch.arange(batch, device=features.device) * count)[:, None, None]
-    mean, var = torch.zeros_like(gamma.detach()), torch.ones_like(gamma.detach())
-    call = call_of(
-        lambda: function(features, rows, weight, gamma, beta, mean, var),
-        [features, weight, gamma, beta],
-        None if layer.grad is None else layer.grad.transpose(1, 2).contiguous(),
-    )
+    features, convolutions = layer.leaves(channels_first=True)
+    rows = layer.rows()
+    grad = None if layer.grad is None else layer.grad.transpose(1, 2).contiguous()
+    call = _call_of(lambda: function(features, rows, convolutions), features, _parameters(convolutions), grad)
     return Contender(name, call, "torch", result=lambda values: _named(values, channels_first=True), compiles=compiles)
 
 
@@ -154,18 +187,18 @@ def torch_geometric(layer: Layer, settings: Settings) -> Contender:
     """EdgeConv of torch_geometric, whose edge features are [x_i, x_j - x_i]."""
     geometric = require("torch_geometric.nn")
     batch, count, channels = layer.features.shape
-    k = layer.neighbors.shape[2]
-    linear = nn.Linear(2 * channels, layer.weight.shape[0], bias=False)
-    norm = nn.BatchNorm1d(layer.weight.shape[0])
-    module = geometric.EdgeConv(nn.Sequential(linear, norm, nn.LeakyReLU(SLOPE)), aggr="max").to(layer.features)
-    with torch.no_grad():
-        linear.weight.copy_(layer.weight.roll(channels, dims=1))
-        norm.weight.copy_(layer.gamma)
-        norm.bias.copy_(layer.beta)
-    features = layer.features.reshape(batch * count, channels).detach().clone().requires_grad_()
-    rows = torch.arange(batch * count, device=features.device)
-    first = (torch.arange(batch, device=features.device) * count)[:, None, None]
-    edges = torch.stack([(layer.neighbors + first).reshape(-1), rows.repeat_interleave(k)])
+    parts: list[nn.Module] = []
+    for weight, _, _ in layer.weights:
+        parts += [nn.Linear(weight.shape[1], weight.shape[0], bias=False), nn.BatchNorm1d(weight.shape[0])]
+        parts.append(nn.LeakyReLU(SLOPE))
+    module = geometric.EdgeConv(nn.Sequential(*parts), aggr="max").to(layer.features)  # initialises the parts anew
+    tensors = _parameters(layer.leaves()[1])
+    tensors[0] = tensors[0].roll(channels, dims=1)
+    for parameter, tensor in zip(module.parameters(), tensors, strict=True):
+        parameter.data.copy_(tensor)
+    features = _leaf(layer.features.reshape(batch * count, channels))
+    targets = torch.arange(batch * count, device=features.device).repeat_interleave(layer.neighbors.shape[2])
+    edges = torch.stack([layer.rows().reshape(-1), targets])
 
     def result(values: list[Tensor]) -> Result:
         named = _named(values)
@@ -175,17 +208,14 @@ def torch_geometric(layer: Layer, settings: Settings) -> Contender:
             named["weight"] = named["weight"].roll(channels, dims=1)
         return named
 
-    call = call_of(
-        lambda: module(features, edges),
-        [features, linear.weight, norm.weight, norm.bias],
-        None if layer.grad is None else layer.grad.reshape(batch * count, -1),
-    )
+    grad = None if layer.grad is None else layer.grad.reshape(batch * count, -1)
+    call = _call_of(lambda: module(features, edges), features, list(module.parameters()), grad)
     return Contender("torch_geometric EdgeConv", call, "torch_geometric", result=result)
 
 
 BUILDERS: dict[str, Callable[[Layer, Settings], Any]] = {
     "pointkernels": pointkernels_layer,
-    "reference.edge_conv": materialised,
+    "the materialised reference": materialised,
     "Conv2d+BatchNorm2d+max (DGCNN)": dgcnn,
     "torch.compile of it": dgcnn_compiled,
     "torch_geometric": torch_geometric,

@@ -9,7 +9,7 @@ import memory
 import timing
 import torch
 from contenders import Contender
-from edgeconv_peers import dgcnn_layer
+from edgeconv_peers import Convolution, dgcnn_layer
 from knn_peers import matmul_topk
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,8 +37,8 @@ class PlainEdgeConv(nn.Module):
         batch, _, count = x.shape
         rows = matmul_topk(x, self.k) + torch.arange(batch, device=x.device)[:, None, None] * count
         bn = self.bn
-        result = dgcnn_layer(x, rows, self.conv.weight, bn.weight, bn.bias, bn.running_mean, bn.running_var)
-        return result.transpose(1, 2)
+        convolution = Convolution(self.conv.weight, bn.weight, bn.bias, bn.running_mean, bn.running_var)
+        return dgcnn_layer(x, rows, [convolution]).transpose(1, 2)
 
 
 class Classifier(nn.Module):
