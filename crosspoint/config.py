@@ -42,6 +42,16 @@ def require_positive(name: str, value: float) -> None:
     require(math.isfinite(value) and value > 0, f"{name} must be a finite number above 0", value)
 
 
+def require_share(name: str, value: float) -> None:
+    """Raises ValueError if a setting is not in [0, 1]."""
+    require(0 <= value <= 1, f"{name} must lie in [0, 1]", value)
+
+
+def require_factors(name: str, value: tuple[float, float]) -> None:
+    """Raises ValueError if a setting is not a range of factors."""
+    require(0 < value[0] <= value[1], f"{name} must be a range above 0", value)
+
+
 def require_source(name: str, dataset: str, root: Path | None, up_axis: Axis) -> None:
     """Raises ValueError if a dataset on disk has no folder, or the procedural one has a folder or another axis."""
     on_disk = dataset not in ("shapes", "none")

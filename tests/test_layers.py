@@ -20,7 +20,8 @@ POINTKERNELS = {
     "pointkernels.compat": 4, "pointkernels.__main__": 6, "pointkernels": 5,
 }  # fmt: skip
 CROSSPOINT = {
-    "crosspoint.config": -1, "crosspoint.aligned_config": 0, "crosspoint.cross_most_weights": 0,
+    "crosspoint.config": -1, "crosspoint.aligned_config": 0, "crosspoint.adamw_config": 0,
+    "crosspoint.cross_most_weights": 0,
     "crosspoint.selftraining.data_config": 0,
     "crosspoint.flat_config": 1, "crosspoint.data": 1, "crosspoint.models": 1, "crosspoint.losses": 1,
     "crosspoint.checkpoints": 2, "crosspoint.engine": 2, "crosspoint.checkpoints.__main__": 3,

@@ -8,52 +8,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crosspoint.adamw_config import AdamWConfig
 from crosspoint.aligned_config import AlignedConfig
 from crosspoint.config import (
     Device,
     Flag,
     OutputConfig,
     require,
-    require_at_least,
+    require_factors,
     require_non_negative,
-    require_positive,
+    require_share,
 )
 from crosspoint.selftraining.data_config import PairDataConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignmentOptimisation:
-    """The loss and how it is minimised: AdamW, warm-up, cosine."""
+class AlignmentOptimisation(AdamWConfig):
+    """The loss and how it is minimised."""
 
-    epochs: int = 8
-    """Passes over the data."""
-    batch_size: int = 64
-    """Objects per step, over all processes together; an incomplete last batch is left out."""
-    learning_rate: float = 1e-3
-    """The highest rate."""
-    last_share: float = 0.02
-    """Share of the rate that is left at the end."""
-    warmup_epochs: float = 1.0
-    """Epochs over which the rate grows from 0."""
-    weight_decay: float = 0.1
-    """Of matrices; biases and normalisations do not decay."""
     image_text_weight: float = 1.0
     """Weight of the contrast between images and captions; 0 where both are frozen, as in ULIP."""
     shared_captions: bool = True
     """Whether objects of one class are all partners of their caption. ULIP takes all captions for different ones."""
 
     def __post_init__(self) -> None:
-        require_at_least("optimisation.epochs", self.epochs, 1)
-        require_at_least("optimisation.batch_size", self.batch_size, 2)
-        require_positive("optimisation.learning_rate", self.learning_rate)
-        require(0 <= self.last_share <= 1, "optimisation.last_share must lie in [0, 1]", self.last_share)
-        require_non_negative("optimisation.warmup_epochs", self.warmup_epochs)
-        require(
-            self.warmup_epochs <= self.epochs,
-            f"optimisation.warmup_epochs must be at most optimisation.epochs ({self.epochs})",
-            self.warmup_epochs,
-        )
-        require_non_negative("optimisation.weight_decay", self.weight_decay)
+        super().__post_init__()
         require_non_negative("optimisation.image_text_weight", self.image_text_weight)
 
 
@@ -79,13 +58,11 @@ class AlignmentViews:
 
     def __post_init__(self) -> None:
         for name in ("scale", "crop"):
-            low, high = getattr(self, name)
-            require(0 < low <= high, f"views.{name} must be a range above 0", getattr(self, name))
+            require_factors(f"views.{name}", getattr(self, name))
         require(0 <= self.magnitude <= 10, "views.magnitude must lie in [0, 10]", self.magnitude)
         require(self.crop[1] <= 1, "views.crop must be a range inside (0, 1]", self.crop)
         for name in ("move", "dropout", "flip", "masked"):
-            value = getattr(self, name)
-            require(0 <= value <= 1, f"views.{name} must lie in [0, 1]", value)
+            require_share(f"views.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +77,11 @@ class AlignConfig:
     """Public CLIP weights for images and text, as a folder or a name that transformers knows. They stay frozen."""
     views: AlignmentViews = field(default_factory=AlignmentViews)
     """What happens to clouds and images in training."""
-    optimisation: AlignmentOptimisation = field(default_factory=AlignmentOptimisation)
+    optimisation: AlignmentOptimisation = field(
+        default_factory=lambda: AlignmentOptimisation(
+            epochs=8, batch_size=64, learning_rate=1e-3, last_share=0.02, weight_decay=0.1
+        )
+    )
     """The loss and how it is minimised."""
     output: OutputConfig = field(default_factory=lambda: OutputConfig(directory=Path("runs/aligned")))
     """Where results go, and how often."""
@@ -132,6 +113,7 @@ PRESETS: dict[str, AlignConfig] = {
             batch_size=256,
             learning_rate=5e-4,
             last_share=0.02,
+            weight_decay=0.1,
             image_text_weight=0.0,
             shared_captions=False,
         ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from crosspoint.adamw_config import AdamWConfig
 from crosspoint.config import (
     Axis,
     Device,
@@ -16,18 +17,16 @@ from crosspoint.config import (
     OutputConfig,
     require,
     require_at_least,
+    require_factors,
     require_non_negative,
     require_positive,
+    require_share,
 )
 from crosspoint.cross_most_weights import CrossMostWeights
 from crosspoint.selftraining.data_config import PairDataConfig
 
 LabelSource = Literal["joint", "separate", "image", "cloud", "naive", "agreement", "true"]
 Templates = Literal["plain", "modelnet"]
-
-
-def _require_share(name: str, value: float) -> None:
-    require(0 <= value <= 1, f"{name} must lie in [0, 1]", value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ class LabelConfig:
 
     def __post_init__(self) -> None:
         for name in ("threshold", "agreement_threshold", "image_threshold", "cloud_threshold"):
-            _require_share(f"labels.{name}", getattr(self, name))
+            require_share(f"labels.{name}", getattr(self, name))
         require_positive("labels.cloud_weight", self.cloud_weight)
         require_at_least("labels.patience", self.patience, 0)
 
@@ -80,7 +79,7 @@ class MaskConfig:
     """Share of a cloud's groups that are masked, drawn from this range; 0 0 masks nothing."""
 
     def __post_init__(self) -> None:
-        _require_share("masks.image_ratio", self.image_ratio)
+        require_share("masks.image_ratio", self.image_ratio)
         require_at_least("masks.image_block", self.image_block, 1)
         low, high = self.cloud_ratio
         require(0 <= low <= high <= 1, "masks.cloud_ratio must be a range inside [0, 1]", self.cloud_ratio)
@@ -105,11 +104,10 @@ class StrongViewConfig:
 
     def __post_init__(self) -> None:
         for name in ("cloud_scale", "image_crop"):
-            low, high = getattr(self, name)
-            require(0 < low <= high, f"views.{name} must be a range above 0", getattr(self, name))
+            require_factors(f"views.{name}", getattr(self, name))
         require(self.image_crop[1] <= 1, "views.image_crop must be a range inside (0, 1]", self.image_crop)
         require_non_negative("views.cloud_move", self.cloud_move)
-        _require_share("views.cloud_dropout", self.cloud_dropout)
+        require_share("views.cloud_dropout", self.cloud_dropout)
         require_at_least("views.image_operations", self.image_operations, 0)
         require(0 <= self.image_magnitude <= 10, "views.image_magnitude must lie in [0, 10]", self.image_magnitude)
 
@@ -126,8 +124,8 @@ class TeacherConfig:
     """Steps over which the share grows."""
 
     def __post_init__(self) -> None:
-        _require_share("teacher.start", self.start)
-        _require_share("teacher.end", self.end)
+        require_share("teacher.start", self.start)
+        require_share("teacher.end", self.end)
         require_at_least("teacher.ramp_steps", self.ramp_steps, 0)
 
 
@@ -150,36 +148,14 @@ class QuirkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfTrainingOptimisation:
-    """How the loss is minimised: AdamW, warm-up, cosine."""
+class SelfTrainingOptimisation(AdamWConfig):
+    """How the loss is minimised. The paper's code takes a rate of 2e-5 per 256 objects of a batch."""
 
-    epochs: int = 200
-    """Passes over the data."""
-    batch_size: int = 512
-    """Objects per step, over all processes together; an incomplete last batch is left out."""
-    learning_rate: float = 4e-5
-    """The highest rate. The paper's code takes 2e-5 per 256 objects of a batch."""
-    last_share: float = 0.05
-    """Share of the rate that is left at the end."""
-    warmup_epochs: float = 1.0
-    """Epochs over which the rate grows from 0."""
-    weight_decay: float = 0.05
-    """Of matrices; biases and normalisations do not decay."""
     layer_decay: float = 0.65
     """Factor of the rate from each block of the image transformer to the one before it."""
 
     def __post_init__(self) -> None:
-        require_at_least("optimisation.epochs", self.epochs, 1)
-        require_at_least("optimisation.batch_size", self.batch_size, 2)
-        require_positive("optimisation.learning_rate", self.learning_rate)
-        _require_share("optimisation.last_share", self.last_share)
-        require_non_negative("optimisation.warmup_epochs", self.warmup_epochs)
-        require(
-            self.warmup_epochs <= self.epochs,
-            f"optimisation.warmup_epochs must be at most optimisation.epochs ({self.epochs})",
-            self.warmup_epochs,
-        )
-        require_non_negative("optimisation.weight_decay", self.weight_decay)
+        super().__post_init__()
         require(0 < self.layer_decay <= 1, "optimisation.layer_decay must lie in (0, 1]", self.layer_decay)
 
 
@@ -199,7 +175,11 @@ class MethodConfig:
     """The teacher."""
     quirks: QuirkConfig = field(default_factory=QuirkConfig)
     """Where the paper's code does what was hardly meant."""
-    optimisation: SelfTrainingOptimisation = field(default_factory=SelfTrainingOptimisation)
+    optimisation: SelfTrainingOptimisation = field(
+        default_factory=lambda: SelfTrainingOptimisation(
+            epochs=200, batch_size=512, learning_rate=4e-5, last_share=0.05, weight_decay=0.05
+        )
+    )
     """How the loss is minimised."""
     templates: Templates = "modelnet"
     """Prompts that make a classifier of the class names, where the start has none yet."""

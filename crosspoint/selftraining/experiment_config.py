@@ -110,7 +110,7 @@ class ExperimentConfig:
     """What happens to clouds and images while they are aligned."""
     alignment: AlignmentOptimisation = field(
         default_factory=lambda: AlignmentOptimisation(
-            epochs=16, batch_size=32, learning_rate=3e-3, weight_decay=0.05, image_text_weight=2.0
+            epochs=16, batch_size=32, learning_rate=3e-3, last_share=0.02, weight_decay=0.05, image_text_weight=2.0
         )
     )
     """How the alignment is trained."""
@@ -130,7 +130,9 @@ class ExperimentConfig:
                 cloud_scale=(0.8, 1.25), cloud_move=0.1, cloud_dropout=0.3, image_crop=(0.6, 1.0), image_magnitude=3.0
             ),
             teacher=TeacherConfig(start=0.95, end=0.995, ramp_steps=60),
-            optimisation=SelfTrainingOptimisation(epochs=8, batch_size=64, learning_rate=1e-3, layer_decay=0.65),
+            optimisation=SelfTrainingOptimisation(
+                epochs=8, batch_size=64, learning_rate=1e-3, last_share=0.05, weight_decay=0.05, layer_decay=0.65
+            ),
             templates="plain",
         )
     )
