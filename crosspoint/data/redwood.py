@@ -9,15 +9,11 @@ root/train_set80.txt, test_set80.txt   one id a line
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import Literal
 
-from crosspoint.data.cloud_files import CloudFiles
-from crosspoint.data.hdf5 import CACHE_MEGABYTES
-from crosspoint.data.listings import check_split, read_split
+from crosspoint.data.listed_clouds import Listed, ListedClouds
+from crosspoint.data.listings import read_split
 from crosspoint.data.pictures import pictures_in
-from crosspoint.data.sample import UpAxis
 
 CLASSES = ("chair", "table", "trash container", "bench", "plant", "sign", "bicycle", "motorcycle", "sofa")
 """The classes in the order of their labels."""
@@ -28,47 +24,22 @@ LAYOUT = (
 _FRAMES = 10
 
 
-class Redwood(CloudFiles):
-    """Objects of one split that are of one of the nine classes.
+class Redwood(ListedClouds):
+    """Objects of one split that are of one of the nine classes, of which there must be one."""
 
-    Args:
-        root: Folder of the files.
-        split: "train" or "test".
-        num_points: Points per item.
-        seed: Seed of the draws.
-        up_axis: Vertical axis of the clouds.
-        cache_megabytes: How much of the files to keep in memory, in each process that reads them.
-
-    Raises:
-        FileNotFoundError: The folder or a listing is missing.
-        ValueError: A listing is damaged, or lists no object of the classes. Items of unreadable files raise it too.
-    """
-
-    def __init__(
-        self,
-        root: str | os.PathLike[str],
-        split: Literal["train", "test"] = "train",
-        num_points: int = 1024,
-        seed: int = 0,
-        *,
-        up_axis: UpAxis = "y",
-        cache_megabytes: float = CACHE_MEGABYTES,
-    ) -> None:
-        self.root = Path(root)
-        self.split = check_split(split)
-        listed = read_split(self.root / f"{split}_set80.txt", LAYOUT)
+    def listed(self) -> Listed:
+        """The objects of the split."""
+        listed = read_split(self.root / f"{self.split}_set80.txt", LAYOUT)
         label_of = _labels(self.root / "categories.json")
         found = [(identifier, label_of[identifier]) for identifier in listed if identifier in label_of]
         if not found:
-            raise ValueError(f"{LAYOUT}, got no id of {split}_set80.txt under a class in {self.root}/categories.json")
-        super().__init__(
+            raise ValueError(
+                f"{LAYOUT}, got no id of {self.split}_set80.txt under a class in {self.root}/categories.json"
+            )
+        return Listed(
             [self.root / "meshpreprocessed3" / f"{identifier}.npy" for identifier, _ in found],
             [label for _, label in found],
             CLASSES,
-            num_points=num_points,
-            seed=seed,
-            up_axis=up_axis,
-            cache_megabytes=cache_megabytes,
         )
 
     def pictures(self, index: int) -> list[Path]:

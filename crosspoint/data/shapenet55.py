@@ -9,15 +9,11 @@ root/rendered_images/<synset>-<id>/<synset>-<id>_r_000.png    views from around;
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import Literal
 
-from crosspoint.data.cloud_files import CloudFiles
-from crosspoint.data.hdf5 import CACHE_MEGABYTES
-from crosspoint.data.listings import check_split, read_split
+from crosspoint.data.listed_clouds import Listed, ListedClouds
+from crosspoint.data.listings import read_split
 from crosspoint.data.pictures import pictures_in
-from crosspoint.data.sample import UpAxis
 
 LAYOUT = (
     "a ShapeNet-55 folder must hold shapenet_pc/<synset>-<id>.npy, rendered_images/<synset>-<id>/*.png, taxonomy.json, "
@@ -27,34 +23,11 @@ _CLOUDS, _RENDERED = "shapenet_pc", "rendered_images"
 _COMMON_NAMES = {"display": "monitor", "vessel": "ship", "ashcan": "trashcan"}  # as the official code renames them
 
 
-class ShapeNet55(CloudFiles):
-    """Objects of one split; the classes are the first names of the synsets that the two splits hold, sorted.
+class ShapeNet55(ListedClouds):
+    """Objects of one split; the classes are the first names of the synsets that the two splits hold, sorted."""
 
-    Args:
-        root: Folder of the files.
-        split: "train" or "test".
-        num_points: Points per item.
-        seed: Seed of the draws.
-        up_axis: Vertical axis of the clouds.
-        cache_megabytes: How much of the files to keep in memory, in each process that reads them.
-
-    Raises:
-        FileNotFoundError: The folder or a listing is missing.
-        ValueError: A listing is damaged. Items of unreadable files raise it too.
-    """
-
-    def __init__(
-        self,
-        root: str | os.PathLike[str],
-        split: Literal["train", "test"] = "train",
-        num_points: int = 1024,
-        seed: int = 0,
-        *,
-        up_axis: UpAxis = "y",
-        cache_megabytes: float = CACHE_MEGABYTES,
-    ) -> None:
-        self.root = Path(root)
-        self.split = check_split(split)
+    def listed(self) -> Listed:
+        """The objects of the split."""
         listed = {part: read_split(self.root / f"{part}.txt", LAYOUT) for part in ("train", "test")}
         name_of = _names(self.root / "taxonomy.json")
         for part, lines in listed.items():
@@ -65,14 +38,11 @@ class ShapeNet55(CloudFiles):
                         f"got {line!r} in {self.root / part}.txt"
                     )
         class_names = sorted({name_of[line.split("-")[0]] for lines in listed.values() for line in lines})
-        super().__init__(
-            [self.root / _CLOUDS / f"{Path(line).stem}.npy" for line in listed[split]],
-            [class_names.index(name_of[line.split("-")[0]]) for line in listed[split]],
+        lines = listed[self.split]
+        return Listed(
+            [self.root / _CLOUDS / f"{Path(line).stem}.npy" for line in lines],
+            [class_names.index(name_of[line.split("-")[0]]) for line in lines],
             class_names,
-            num_points=num_points,
-            seed=seed,
-            up_axis=up_axis,
-            cache_megabytes=cache_megabytes,
         )
 
     def pictures(self, index: int) -> list[Path]:
