@@ -11,6 +11,7 @@ from crosspoint.data.classes import Rows, UnderClasses, Unlabelled, held_out, re
 from crosspoint.data.co3d import Co3d
 from crosspoint.data.folder import NO_CLASS, CloudFolder, cloud_files, folders_of, pictures_of
 from crosspoint.data.hdf5 import Hdf5Dataset
+from crosspoint.data.listed_clouds import ListedClouds
 from crosspoint.data.modelnet40 import ModelNet10, ModelNet40
 from crosspoint.data.modelnet_meshes import ModelNetMeshes
 from crosspoint.data.paired import LabelledDataset, PairedClouds, SurfaceDataset
@@ -32,6 +33,7 @@ _PICTURES = {
     "shapenet55": "rendered_images/<synset>-<id>/*.png",
     "co3d": "data_preprocessed/<class>/<sequence>/images/*",
 }
+_LISTED: dict[str, type[ListedClouds]] = {"redwood": Redwood, "shapenet55": ShapeNet55, "co3d": Co3d}
 Pictures = Callable[[int], Sequence[Path]]
 
 
@@ -147,15 +149,9 @@ def _clouds(data: PairDataConfig, split: Split | None, seed: int) -> tuple[Surfa
     if data.dataset == "modelnet_meshes":
         meshes = ModelNetMeshes(root, split, points, seed, images=data.images, cache_megabytes=data.cache_megabytes)
         return meshes, meshes.pictures if meshes.images is not None else None
-    if data.dataset == "redwood":
-        scans = Redwood(root, split, points, seed, **common)
-        return scans, scans.pictures
-    if data.dataset == "shapenet55":
-        synsets = ShapeNet55(root, split, points, seed, **common)
-        return synsets, synsets.pictures
-    if data.dataset == "co3d":
-        sequences = Co3d(root, split, points, seed, **common)
-        return sequences, sequences.pictures
+    if data.dataset in _LISTED:
+        listed = _LISTED[data.dataset](root, split, points, seed, **common)
+        return listed, listed.pictures
     subset: Literal["first", "random"] = "random" if split == "train" else "first"
     rows: Hdf5Dataset
     if data.dataset == "scanobjectnn":
