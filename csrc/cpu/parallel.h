@@ -3,9 +3,11 @@
 
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <thread>
 
 #include "../common/clouds.h"
 #include "../common/tensors.h"
@@ -24,6 +26,64 @@ void parallel_for(int64_t count, const Work& work) {
     }
   });
   STD_TORCH_CHECK(!failed.load(), "not enough memory for the work space of a thread");
+}
+
+// Calls work() on each of up to `most` threads. They start when they have woken up, and it returns when all have ended.
+template <typename Work>
+void on_threads(int64_t most, const Work& work) {
+  const int64_t threads = std::min(most, static_cast<int64_t>(torch::stable::get_num_threads()));
+  parallel_for(std::max<int64_t>(threads, 1), [&](int64_t, int64_t) { work(); });
+}
+
+// The threads that so many nanoseconds of work are worth: a sleeping one takes about 100 microseconds to wake up
+// (Linux, measured as an empty loop on two threads), and the call cannot end before.
+inline int64_t threads_worth(double nanoseconds) { return static_cast<int64_t>(nanoseconds / 50'000); }
+
+// Units of work [0, count), claimed in order by the threads of on_threads(): one that wakes up late, shares its core or
+// meets hard units gets fewer of them.
+class Claims {
+ public:
+  explicit Claims(int64_t count)
+      : count_(count), step_(std::clamp<int64_t>(count / (32 * torch::stable::get_num_threads()), 1, 16)) {}
+
+  int64_t count() const { return count_; }
+
+  // Calls use(unit) for units that this thread claims, until none is left.
+  template <typename Use>
+  void each(const Use& use) {
+    int64_t begin;
+    while ((begin = next_.fetch_add(step_, std::memory_order_relaxed)) < count_) {
+      const int64_t end = std::min(begin + step_, count_);
+      const Done done{&done_, end - begin};
+      for (int64_t unit = begin; unit < end; ++unit) use(unit);
+    }
+  }
+
+  // After each(): returns when the units of the other threads are done, too, and what they wrote can be read. Whoever
+  // claimed a unit is at work on it, so this ends however few threads there really are.
+  void wait() const {
+    constexpr int kSpins = 1000;
+    for (int spin = 0; done_.load(std::memory_order_acquire) < count_; ++spin) {
+      if (spin >= kSpins) std::this_thread::yield();
+    }
+  }
+
+ private:
+  struct Done {  // also where use() throws
+    std::atomic<int64_t>* total;
+    int64_t units;
+    ~Done() { total->fetch_add(units, std::memory_order_release); }
+  };
+
+  int64_t count_, step_;
+  std::atomic<int64_t> next_{0}, done_{0};
+};
+
+// Calls use(unit) for each unit of [0, count) on up to `most` threads, which claim them.
+template <typename Use>
+void parallel_each(int64_t count, int64_t most, const Use& use) {
+  Claims claims(count);
+  on_threads(std::min(count, most), [&] { claims.each(use); });
 }
 
 // On a CPU the extents can be read, so memory is safe whatever they say.
