@@ -39,19 +39,18 @@ template <typename T>
 void search_all(const Task<T>& task, const PackedClouds<T>& packed) {
   constexpr int64_t kQueryRows = 64;  // queries in one unit of work: keeps a cloud's blocks in cache meanwhile
   const IsaKernels<T>& isa = isa_kernels<T>();
-  parallel_for(tile_bound(task.query_clouds, kQueryRows), [&](int64_t first, int64_t last) {
-    for (int64_t t = first; t < last; ++t) {
-      const Tile tile = locate_tile(task.query_clouds, t, kQueryRows);
-      for (int64_t i = tile.begin; i < tile.end; ++i) {
-        const int64_t row = task.query_clouds.first(tile.cloud) + i;
-        T* distances = task.distances + row * task.k;
-        int64_t* indices = task.indices + row * task.k;
-        const int64_t found = isa.first_within(task.queries + row * task.dims, packed.cloud_blocks(tile.cloud),
-                                               blocks_of(task.clouds.size(tile.cloud)), task.dims, task.squared_radius,
-                                               task.include_self ? -1 : i, task.k, distances, indices);
-        std::fill(distances + found, distances + task.k, std::numeric_limits<T>::infinity());
-        std::fill(indices + found, indices + task.k, int64_t{-1});
-      }
+  const int64_t units = tile_bound(task.query_clouds, kQueryRows);
+  parallel_each(units, units, [&](int64_t t) {
+    const Tile tile = locate_tile(task.query_clouds, t, kQueryRows);
+    for (int64_t i = tile.begin; i < tile.end; ++i) {
+      const int64_t row = task.query_clouds.first(tile.cloud) + i;
+      T* distances = task.distances + row * task.k;
+      int64_t* indices = task.indices + row * task.k;
+      const int64_t found = isa.first_within(task.queries + row * task.dims, packed.cloud_blocks(tile.cloud),
+                                             blocks_of(task.clouds.size(tile.cloud)), task.dims, task.squared_radius,
+                                             task.include_self ? -1 : i, task.k, distances, indices);
+      std::fill(distances + found, distances + task.k, std::numeric_limits<T>::infinity());
+      std::fill(indices + found, indices + task.k, int64_t{-1});
     }
   });
 }
@@ -62,23 +61,24 @@ void search_leaves(const Task<T>& task, const PackedClouds<T>& packed) {
   std::unique_ptr<PointLeaves<T>> own_leaves;
   if (task.separate) own_leaves = std::make_unique<PointLeaves<T>>(task.queries, task.query_clouds, task.dims);
   const PointLeaves<T>& queries = task.separate ? *own_leaves : points;
-  parallel_for(tile_bound(task.query_clouds, kLeaf), [&](int64_t first, int64_t last) {
+  Claims units(tile_bound(task.query_clouds, kLeaf));
+  on_threads(units.count(), [&] {
     BallSearch<T> search(points, packed, task.clouds, task.dims, task.squared_radius, task.k, !task.include_self);
-    for (int64_t t = first; t < last; ++t) {
+    units.each([&](int64_t t) {
       const Tile tile = locate_tile(task.query_clouds, t, kLeaf);
-      if (tile.begin >= tile.end) continue;
+      if (tile.begin >= tile.end) return;
       const int64_t row = task.query_clouds.first(tile.cloud);
       // The numbers of leaves are those of tiles, since both are of the same height.
       if (tile.begin / kLeaf < queries.leaf_count(tile.cloud)) {
         search.run(queries, task.queries + row * task.dims, tile.cloud, tile.begin / kLeaf,
                    task.distances + row * task.k, task.indices + row * task.k);
       }
-      if (queries.finite(tile.cloud) == task.query_clouds.size(tile.cloud)) continue;
+      if (queries.finite(tile.cloud) == task.query_clouds.size(tile.cloud)) return;
       for (int64_t i = tile.begin; i < tile.end; ++i) {
         // No distance from such a query is below anything.
         if (!is_finite(task.queries + (row + i) * task.dims, task.dims)) write_none(task, row + i, 1);
       }
-    }
+    });
   });
 }
 
@@ -129,7 +129,8 @@ void ball_query_of(const Tensor& points, const Clouds& clouds, const Tensor& que
   // Rows between the clouds are queries of nothing, and nothing is below 0.
   if (query_clouds.extents != nullptr || !(task.squared_radius > 0)) write_none(task, 0, query.size(0));
   if (!(task.squared_radius > 0)) return;
-  const PackedClouds<T> packed(task.points, clouds, task.dims);
+  PackedClouds<T> packed(task.points, clouds, task.dims);
+  on_threads(packed.units(), [&] { packed.pack(); });
   const KnnPath path = knn_path();
   if (task.dims <= kPointDims && (path == KnnPath::kLeaves || (path == KnnPath::kAuto && leaves_pay(task, packed)))) {
     search_leaves(task, packed);

@@ -39,67 +39,74 @@ struct Task {
 };
 
 template <typename T>
-void search_all(const Task<T>& task) {
+void search_all(const Task<T>& task, int64_t threads) {
   constexpr int64_t kQueryRows = 64;  // of one unit of work: keeps a cloud's blocks in cache meanwhile
-  const PackedClouds<T> packed(task.points, task.clouds, task.dims);
-  parallel_for(tile_bound(task.query_clouds, kQueryRows), [&](int64_t first, int64_t last) {
+  PackedClouds<T> packed(task.points, task.clouds, task.dims);
+  Claims units(tile_bound(task.query_clouds, kQueryRows));
+  on_threads(std::min(threads, units.count()), [&] {
+    packed.pack();
     BruteSearch<T> search(task.largest, task.dims, task.k, task.include_self);
-    for (int64_t t = first; t < last; ++t) {
+    units.each([&](int64_t t) {
       const Tile tile = locate_tile(task.query_clouds, t, kQueryRows);
-      if (tile.begin >= tile.end) continue;
+      if (tile.begin >= tile.end) return;
       const int64_t at = task.query_clouds.first(tile.cloud) + tile.begin;
       search.run(task.queries + at * task.dims, tile.begin, tile.end - tile.begin,
                  task.points + task.clouds.first(tile.cloud) * task.dims, packed.cloud_blocks(tile.cloud),
                  task.clouds.size(tile.cloud), task.distances + at * task.k, task.indices + at * task.k);
-    }
+    });
   });
 }
 
 template <typename T>
-void search_leaves(const Task<T>& task) {
+void search_leaves(const Task<T>& task, int64_t threads) {
   const int64_t wanted = std::min(task.include_self ? task.k : task.k + 1, task.largest);
   const PointLeaves<T> points(task.points, task.clouds, task.dims);
   std::unique_ptr<PointLeaves<T>> own_leaves;
   if (task.separate) own_leaves = std::make_unique<PointLeaves<T>>(task.queries, task.query_clouds, task.dims);
   const PointLeaves<T>& queries = task.separate ? *own_leaves : points;
-  parallel_for(tile_bound(task.query_clouds, kLeaf), [&](int64_t first, int64_t last) {
+  Claims units(tile_bound(task.query_clouds, kLeaf));
+  on_threads(std::min(threads, units.count()), [&] {
     LeafSearch<T> search(points, task.clouds, task.points, task.dims, task.k, wanted);
-    for (int64_t t = first; t < last; ++t) {
+    units.each([&](int64_t t) {
       const Tile tile = locate_tile(task.query_clouds, t, kLeaf);
-      if (tile.begin >= tile.end) continue;
+      if (tile.begin >= tile.end) return;
       const int64_t row = task.query_clouds.first(tile.cloud);
       // The numbers of leaves are those of tiles, since both are of the same height.
       if (tile.begin / kLeaf < queries.leaf_count(tile.cloud)) {
         search.run(queries, tile.cloud, tile.begin / kLeaf, !task.include_self, task.distances + row * task.k,
                    task.indices + row * task.k);
       }
-      if (queries.finite(tile.cloud) == task.query_clouds.size(tile.cloud)) continue;
+      if (queries.finite(tile.cloud) == task.query_clouds.size(tile.cloud)) return;
       for (int64_t i = tile.begin; i < tile.end; ++i) {
         const T* query = task.queries + (row + i) * task.dims;
         if (is_finite(query, task.dims)) continue;
         search.run_alone(query, tile.cloud, task.include_self ? -1 : i, task.distances + (row + i) * task.k,
                          task.indices + (row + i) * task.k);
       }
-    }
+    });
   });
 }
 
-// Which way is expected to be faster. Nanoseconds of one core (Zen 5, AVX-512) fitted to k = 1 to 256 and surfaces and
+// Nanoseconds of one core (Zen 5, AVX-512) that each way is expected to take, fitted to k = 1 to 256 and surfaces and
 // cubes of 1,024 to 8,192 points: leaves win from about 700 points on at k = 1, 1,200 at k = 20, 2,000 at k = 64.
+struct Expected {
+  double brute, leaves;
+};
+
 template <typename T>
-bool leaves_pay(const Task<T>& task) {
+Expected expected_times(const Task<T>& task) {
   constexpr int64_t kChunk = 2048;  // of brute force; each ends with a selection
-  constexpr double kBuild = 30;     // a point into its leaf
   const double k = static_cast<double>(std::min(task.k, task.largest));
-  double brute = 0, leaves = 0;
+  const double pair = 0.14 + (task.dims > kPointDims ? 0.012 * static_cast<double>(task.dims) : 0);
+  Expected time{0, 0};
   for (int64_t cloud = 0; cloud < task.clouds.count; ++cloud) {
     const double size = static_cast<double>(task.clouds.size(cloud));
     const double queries = static_cast<double>(task.query_clouds.size(cloud));
     const double chunks = static_cast<double>((task.clouds.size(cloud) + kChunk - 1) / kChunk);
-    brute += queries * (20 + 0.14 * size + 5.5 * k * chunks);
-    leaves += queries * (80 + 9.5 * k) + kBuild * (size + (task.separate ? queries : 0));
+    time.brute += queries * (20 + pair * size + 5.5 * k * chunks);
+    time.leaves += queries * (80 + 9.5 * k) + kLeafBuildTime * (size + (task.separate ? queries : 0));
   }
-  return leaves < brute;
+  return time;
 }
 
 template <typename T>
@@ -124,10 +131,12 @@ void knn_of(const Tensor& points, const Clouds& clouds, const Tensor& query, con
   STD_TORCH_CHECK(task.largest <= std::numeric_limits<int32_t>::max(), "a cloud can have at most 2^31 - 1 points, got ",
                   task.largest);
   const KnnPath path = knn_path();
-  if (task.dims <= kPointDims && (path == KnnPath::kLeaves || (path == KnnPath::kAuto && leaves_pay(task)))) {
-    search_leaves(task);
+  const Expected time = expected_times(task);
+  const bool leaves = path == KnnPath::kLeaves || (path == KnnPath::kAuto && time.leaves < time.brute);
+  if (task.dims <= kPointDims && leaves) {
+    search_leaves(task, threads_worth(time.leaves));
   } else {
-    search_all(task);
+    search_all(task, threads_worth(time.brute));
   }
 }
 

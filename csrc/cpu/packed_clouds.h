@@ -8,7 +8,7 @@
 
 namespace pointkernels {
 
-inline constexpr int64_t kPackRows = 4096;  // rows that one unit of packing work copies
+inline constexpr int64_t kPackRows = 512;  // rows that one unit of packing work copies
 
 inline int64_t blocks_of(int64_t points) { return (points + kBlock - 1) / kBlock; }
 
@@ -16,25 +16,38 @@ inline int64_t blocks_of(int64_t points) { return (points + kBlock - 1) / kBlock
 template <typename T>
 class PackedClouds {
  public:
+  // Makes room only.
   PackedClouds(const T* points, const Clouds& clouds, int64_t dims)
-      : clouds_(clouds), dims_(dims), blocks_(new T[tile_bound(clouds, kBlock) * kBlock * dims]) {
-    parallel_for(tile_bound(clouds, kPackRows), [&](int64_t first, int64_t last) {
-      for (int64_t t = first; t < last; ++t) {
-        const Tile tile = locate_tile(clouds_, t, kPackRows);
-        if (tile.begin >= tile.end) continue;
-        const T* rows = points + (clouds_.first(tile.cloud) + tile.begin) * dims_;
-        T* blocks = cloud_blocks(tile.cloud) + tile.begin * dims_;
-        isa_kernels<T>().pack(rows, tile.end - tile.begin, dims_, blocks);
-      }
+      : points_(points),
+        clouds_(clouds),
+        dims_(dims),
+        blocks_(new T[tile_bound(clouds, kBlock) * kBlock * dims]),
+        claims_(tile_bound(clouds, kPackRows)) {}
+
+  int64_t units() const { return claims_.count(); }
+
+  // Copies, together with the other threads that call it, and returns when all is copied.
+  void pack() {
+    claims_.each([&](int64_t t) {
+      const Tile tile = locate_tile(clouds_, t, kPackRows);
+      if (tile.begin >= tile.end) return;
+      const T* rows = points_ + (clouds_.first(tile.cloud) + tile.begin) * dims_;
+      T* blocks = blocks_.get() + first_tile(clouds_, tile.cloud, kBlock) * kBlock * dims_ + tile.begin * dims_;
+      isa_kernels<T>().pack(rows, tile.end - tile.begin, dims_, blocks);
     });
+    claims_.wait();
   }
 
-  T* cloud_blocks(int64_t cloud) const { return blocks_.get() + first_tile(clouds_, cloud, kBlock) * kBlock * dims_; }
+  const T* cloud_blocks(int64_t cloud) const {
+    return blocks_.get() + first_tile(clouds_, cloud, kBlock) * kBlock * dims_;
+  }
 
  private:
+  const T* points_;
   Clouds clouds_;
   int64_t dims_;
   std::unique_ptr<T[]> blocks_;
+  Claims claims_;
 };
 
 }  // namespace pointkernels

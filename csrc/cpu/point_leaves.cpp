@@ -29,6 +29,7 @@ PointLeaves<T>::PointLeaves(const T* rows, const Clouds& clouds, int64_t dims)
     : clouds_(clouds),
       dims_(std::max<int64_t>(dims, 3)),
       slots_((tile_bound(clouds, kLeaf) + 1) * kLeaf),
+      threads_(threads_worth(kLeafBuildTime * static_cast<double>(clouds.rows))),
       columns_(new T[dims_ * slots_]),
       scratch_(new T[dims_ * slots_]),
       ids_(new int32_t[slots_]),
@@ -61,12 +62,12 @@ template <typename T>
 void PointLeaves<T>::gather(const T* rows, int64_t given_dims) {
   const int64_t tiles = tile_bound(clouds_, kGatherRows);
   std::vector<int64_t> to(tiles, 0);  // finite points of each tile, then the first slot for them
-  parallel_for(tiles, [&](int64_t first, int64_t last) {
-    for (int64_t t = first; t < last; ++t) {
-      const Tile tile = locate_tile(clouds_, t, kGatherRows);
-      const T* row = rows + (clouds_.first(tile.cloud) + tile.begin) * given_dims;
-      for (int64_t i = tile.begin; i < tile.end; ++i, row += given_dims) to[t] += is_finite(row, given_dims);
-    }
+  parallel_each(tiles, threads_, [&](int64_t t) {
+    const Tile tile = locate_tile(clouds_, t, kGatherRows);
+    const T* row = rows + (clouds_.first(tile.cloud) + tile.begin) * given_dims;
+    int64_t finite = 0;
+    for (int64_t i = tile.begin; i < tile.end; ++i, row += given_dims) finite += is_finite(row, given_dims);
+    to[t] = finite;
   });
   for (int64_t t = 0; t < tiles; ++t) {
     const Tile tile = locate_tile(clouds_, t, kGatherRows);
@@ -75,16 +76,14 @@ void PointLeaves<T>::gather(const T* rows, int64_t given_dims) {
     to[t] = first_box(tile.cloud, 0) * kLeaf + finite_[tile.cloud];
     finite_[tile.cloud] += count;
   }
-  parallel_for(tiles, [&](int64_t first, int64_t last) {
-    for (int64_t t = first; t < last; ++t) {
-      const Tile tile = locate_tile(clouds_, t, kGatherRows);
-      const T* row = rows + (clouds_.first(tile.cloud) + tile.begin) * given_dims;
-      int64_t slot = to[t];
-      for (int64_t i = tile.begin; i < tile.end; ++i, row += given_dims) {
-        if (!is_finite(row, given_dims)) continue;
-        for (int64_t d = 0; d < dims_; ++d) columns_[d * slots_ + slot] = d < given_dims ? row[d] : T{0};
-        ids_[slot++] = static_cast<int32_t>(i);
-      }
+  parallel_each(tiles, threads_, [&](int64_t t) {
+    const Tile tile = locate_tile(clouds_, t, kGatherRows);
+    const T* row = rows + (clouds_.first(tile.cloud) + tile.begin) * given_dims;
+    int64_t slot = to[t];
+    for (int64_t i = tile.begin; i < tile.end; ++i, row += given_dims) {
+      if (!is_finite(row, given_dims)) continue;
+      for (int64_t d = 0; d < dims_; ++d) columns_[d * slots_ + slot] = d < given_dims ? row[d] : T{0};
+      ids_[slot++] = static_cast<int32_t>(i);
     }
   });
   for (int64_t cloud = 0; cloud < clouds_.count; ++cloud) {
@@ -105,18 +104,15 @@ void PointLeaves<T>::sort() {
   for (int64_t cloud = 0; cloud < clouds_.count; ++cloud) {
     if (finite_[cloud] > kLeaf) ranges.push_back({first_box(cloud, 0) * kLeaf, finite_[cloud]});
   }
-  const int64_t threads = torch::stable::get_num_threads();
+  const int64_t threads = std::min(threads_, static_cast<int64_t>(torch::stable::get_num_threads()));
   while (threads > 1 && !ranges.empty() && static_cast<int64_t>(ranges.size()) < kRangesPerThread * threads) {
     std::vector<Range> halves(2 * ranges.size(), Range{0, 0});
-    parallel_for(static_cast<int64_t>(ranges.size()), [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) split(ranges[i], &halves[2 * i], &halves[2 * i + 1]);
-    });
+    parallel_each(static_cast<int64_t>(ranges.size()), threads,
+                  [&](int64_t i) { split(ranges[i], &halves[2 * i], &halves[2 * i + 1]); });
     ranges.clear();
     std::copy_if(halves.begin(), halves.end(), std::back_inserter(ranges), [](Range r) { return r.count > kLeaf; });
   }
-  parallel_for(static_cast<int64_t>(ranges.size()), [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) sort_range(ranges[i]);
-  });
+  parallel_each(static_cast<int64_t>(ranges.size()), threads, [&](int64_t i) { sort_range(ranges[i]); });
 }
 
 template <typename T>
@@ -232,16 +228,14 @@ void PointLeaves<T>::bound_leaves() {
   const int64_t leaves = slots_ / kLeaf, stride = leaves + kFan;
   levels_.push_back({stride, std::make_unique<T[]>(2 * dims_ * stride), std::make_unique<int32_t[]>(stride)});
   Level& level = levels_.back();
-  parallel_for(tile_bound(clouds_, kLeaf), [&](int64_t first, int64_t last) {
-    for (int64_t t = first; t < last; ++t) {
-      const Tile tile = locate_tile(clouds_, t, kLeaf);
-      if (tile.begin < 0 || tile.begin >= finite_[tile.cloud]) continue;
-      for (int64_t d = 0; d < dims_; ++d) {
-        isa_kernels<T>().extent(column(d) + t * kLeaf, kLeaf, &level.ends[2 * d * stride + t],
-                                &level.ends[(2 * d + 1) * stride + t]);
-      }
-      level.lowest_ids[t] = *std::min_element(ids_.get() + t * kLeaf, ids_.get() + (t + 1) * kLeaf);
+  parallel_each(tile_bound(clouds_, kLeaf), threads_, [&](int64_t t) {
+    const Tile tile = locate_tile(clouds_, t, kLeaf);
+    if (tile.begin < 0 || tile.begin >= finite_[tile.cloud]) return;
+    for (int64_t d = 0; d < dims_; ++d) {
+      isa_kernels<T>().extent(column(d) + t * kLeaf, kLeaf, &level.ends[2 * d * stride + t],
+                              &level.ends[(2 * d + 1) * stride + t]);
     }
+    level.lowest_ids[t] = *std::min_element(ids_.get() + t * kLeaf, ids_.get() + (t + 1) * kLeaf);
   });
 }
 
