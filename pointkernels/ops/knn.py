@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pointkernels import _batch
-from pointkernels._registration import differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels._registration import call, differentiable_once, fake_kernel, float32_under_autocast
 from pointkernels.ops.reverse_graph import reverse_graph
 
 
@@ -85,7 +85,8 @@ def knn(
     query_extents = None if query is None else _batch.extents(query_lengths, "query_lengths", query, "query")
     if not return_distance:
         points, query = points.detach(), None if query is None else query.detach()
-    distances, indices = torch.ops.pointkernels.knn(
+    distances, indices = call(
+        torch.ops.pointkernels.knn,
         _batch.rows(points),
         extents,
         None if query is None else _batch.rows(query),
