@@ -7,6 +7,8 @@ the library likes them beforehand; building its index and asking it about every 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -166,9 +168,8 @@ def faiss_flat(points: Tensor, k: int, settings: Settings) -> Contender:
         index.add(cloud)
         return index.search(cloud, k)[1]
 
-    faiss.omp_set_num_threads(settings.threads)
     contender = _by_cloud("faiss IndexFlatL2", "faiss-cpu", points, settings, query)
-    return Contender(contender.name, contender.call, contender.package, result=contender.result, exact=False)
+    return replace(contender, before=partial(faiss.omp_set_num_threads, settings.threads), exact=False)
 
 
 def keops(points: Tensor, k: int, settings: Settings) -> Contender:

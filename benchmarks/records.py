@@ -15,7 +15,8 @@ class Measurement:
     """One contender on one case.
 
     Times are seconds, memory is bytes. `ratio` is its time over that of pointkernels, from the rounds of the same
-    interleaved run that both took part in. What was not measured is None, and `note` says why.
+    interleaved run that both took part in; `speedup` is its time with the run's first number of threads over that with
+    these, likewise. What was not measured is None, and `note` says why.
     """
 
     case: str
@@ -32,6 +33,9 @@ class Measurement:
     ratio: float | None = None
     ratio_lower: float | None = None
     ratio_upper: float | None = None
+    speedup: float | None = None
+    speedup_lower: float | None = None
+    speedup_upper: float | None = None
     peak_memory: int | None = None
     note: str = ""
 

@@ -49,6 +49,13 @@ def ratios(row: Measurement) -> str:
     return f"{_digits(row.ratio)}x ({_digits(row.ratio_lower)} to {_digits(row.ratio_upper)})"
 
 
+def speedups(row: Measurement) -> str:
+    """How many times faster than with the first number of threads, with the spread."""
+    if row.speedup is None:
+        return ""
+    return f"{row.speedup:.2f}x ({row.speedup_lower:.2f} to {row.speedup_upper:.2f})"
+
+
 def best_of_families(rows: Iterable[Measurement]) -> list[Measurement]:
     """Of contenders that differ in a setting only, the fastest on each case; and all that went wrong."""
     rows = list(rows)
@@ -69,7 +76,8 @@ def screen_table(rows: Sequence[Measurement]) -> Group:
         table.add_column(column, justify="left" if left else "right", overflow="fold")
     for row in best_of_families(r for r in rows if r.status != "left out"):
         fault = row.status in ("wrong", "failed")
-        remarks = Text(f"{row.status.upper()}: {row.note}" if fault else row.note, style="bold red" if fault else "dim")
+        note = "; ".join(filter(None, [speedups(row) and f"{speedups(row)} the speed of fewer threads", row.note]))
+        remarks = Text(f"{row.status.upper()}: {note}" if fault else note, style="bold red" if fault else "dim")
         count = str(row.rounds or "")
         table.add_row(row.contender, times(row), ratios(row), megabytes(row.peak_memory), count, remarks)
     reasons = [f"  {r.contender}: {r.note}" for r in rows if r.status == "left out" and r.note != "not installed"]
@@ -116,10 +124,16 @@ def markdown(run: Run) -> str:
     lines += _table(["case", "threads", "pointkernels ms", "fastest other", "ms", "ratio (quartiles)"], [
         _summary(case, threads, [r for r in rows if (r.case, r.threads) == (case, threads)]) for case, threads in cases
     ])  # fmt: skip
-    for title, cell in (("Median milliseconds", _time_cell), ("Peak memory of a call, MB", _memory_cell)):
+    tables = {
+        "Median milliseconds": _time_cell,
+        f"Times faster than with {cases[0][1] if cases else 1} thread(s), in the same rounds": speedups,
+        "Peak memory of a call, MB": _memory_cell,
+    }
+    for title, cell in tables.items():
         cells = {(r.case, r.threads, _column(r)): cell(r) for r in rows}
         if any(cells.values()):
             body = [[c, str(t), *(cells.get((c, t, name), "") for name in names)] for c, t in cases]
+            body = [line for line in body if any(line[2:])]
             lines += ["", f"{title}:", "", *_table(["case", "threads", *names], body)]
     if absent(run):
         lines += ["", "Not installed: " + ", ".join(absent(run)) + "."]

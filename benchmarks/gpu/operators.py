@@ -16,7 +16,7 @@ from typing import Any
 import timing
 import torch
 from contenders import Contender, LeftOut, Problem, Settings
-from runner import check
+from measuring import check
 
 from gpu.cases import Timed
 

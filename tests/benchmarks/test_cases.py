@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import edgeconv_bench
 import fps_bench
 import knn_bench
 import knn_peers
+import measuring
 import neighborhood_bench
 import pytest
 import runner
@@ -34,12 +36,15 @@ BENCHMARKS = [
 # ---- a whole case
 
 
-def measured(**builders: Any) -> dict[str, Measurement]:
+def measured_rows(options: dict[str, Any], **builders: Any) -> list[Measurement]:
     case = knn_bench.cases(QUICK)[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(knn_peers, "BUILDERS", {"pointkernels": knn_peers.pointkernels_knn, **builders})
-        found = runner.measure(knn_bench.BENCHMARK, case, QUICK, Console(quiet=True), with_memory=False)
-    return {row.contender: row for row in found}
+        return measuring.measure(knn_bench.BENCHMARK, case, QUICK, Console(quiet=True), with_memory=False, **options)
+
+
+def measured(**builders: Any) -> dict[str, Measurement]:
+    return {row.contender: row for row in measured_rows({}, **builders)}
 
 
 def wrong_peer(points: Tensor, k: int, settings: Settings) -> Contender:
@@ -73,6 +78,37 @@ def test_disagreement_is_an_error_and_not_timed() -> None:
     assert cdist.median is not None
     assert cdist.upper is not None
     assert 0 < cdist.lower <= cdist.median <= cdist.upper
+
+
+def test_numbers_of_threads_share_rounds() -> None:
+    used = []
+
+    def slow_peer(points: Tensor, k: int, settings: Settings) -> Contender:
+        def call() -> Tensor:
+            used.append((settings.threads, torch.get_num_threads()))
+            time.sleep(0.02)
+            return knn(points, k)
+
+        return Contender("slow peer", call)
+
+    options = {"threads": (1, 2), "fastest": 1}
+    rows = {(r.contender, r.threads): r for r in measured_rows(options, slow=slow_peer, cdist=knn_peers.torch_cdist)}
+    ours, others = rows["pointkernels", 2], rows["torch cdist+topk", 2]
+    for row in (ours, others):
+        assert row.speedup_lower is not None
+        assert row.speedup is not None
+        assert row.speedup_upper is not None
+        assert 0 < row.speedup_lower <= row.speedup <= row.speedup_upper
+        assert row.rounds == rows[row.contender, 1].rounds
+    assert rows["pointkernels", 1].speedup is None
+    assert ours.ratio == rows["pointkernels", 1].ratio == 1.0
+    left_out = rows["slow peer", 2]
+    assert (left_out.status, left_out.note) == ("left out", "slower than others with fewer threads")
+    assert set(used) == {(1, 1)}
+
+    used.clear()
+    measured_rows({"threads": (1, 2)}, slow=slow_peer)
+    assert set(used) == {(1, 1), (2, 2)}
 
 
 @pytest.mark.parametrize(("peer", "code"), [(wrong_peer, 1), (failing_peer, 0), (absent_peer, 0)])
@@ -126,7 +162,7 @@ def test_large_matrices_are_left_out() -> None:
 def test_scans_are_optional(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("POINTKERNELS_SHARED", str(tmp_path))
     case = knn_bench.Case("stanford_bunny", 1, 100, 3, 4)
-    rows = runner.measure(knn_bench.BENCHMARK, case, QUICK, Console(quiet=True))
+    rows = measuring.measure(knn_bench.BENCHMARK, case, QUICK, Console(quiet=True))
     assert [(row.status, row.note) for row in rows] == [
         ("left out", "needs the real scans; set POINTKERNELS_SHARED to the folder that has data/scans")
     ]

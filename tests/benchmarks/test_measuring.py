@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import measuring
 import memory
 import numpy as np
 import pytest
-import runner
 import timing
 import torch
 from contenders import Contender, Settings
@@ -175,7 +175,7 @@ def test_edge_conv_needs_a_tenth_of_the_memory() -> None:
     label = "8x1024 k=20 64->64 forward+backward"
     peaks = {}
     for name in ("pointkernels", "Conv2d+BatchNorm2d+max (DGCNN)"):
-        reading = memory.peak_memory(runner.contender_call, "edgeconv_bench", label, Settings(), name)
+        reading = memory.peak_memory(measuring.contender_call, "edgeconv_bench", label, Settings(), name)
         assert reading.size is not None, reading.reason
         peaks[name] = reading.size
     assert peaks["Conv2d+BatchNorm2d+max (DGCNN)"] > 2 * 84e6

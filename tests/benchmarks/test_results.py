@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
         (["--shapes", "nonsense"], "--shapes must be parts of labels, got nonsense; the labels are"),
         (["--threads", "0"], "must be numbers of at least 1, separated by commas, got 0"),
         (["--threads", "1,x"], "must be numbers of at least 1, separated by commas, got 1,x"),
+        (["--seconds", "0"], "must be a positive number, got 0"),
         (["--isa", "sse9"], "--isa must name some of "),
         (["--output", "{folder}"], "--output must be a file, got the folder"),
         (["--output", "{folder}/file/x.json"], "--output must be a file that can be written, got "),
@@ -60,6 +62,7 @@ def row(contender: str, median: float | None, **values: Any) -> Measurement:
 def some_run() -> Run:
     rows = (
         row("pointkernels", 0.001, ratio=1.0, peak_memory=2_000_000),
+        replace(row("pointkernels", 0.0005, speedup=2.0, speedup_lower=1.5, speedup_upper=2.25), threads=2),
         row("tree h=3", 0.004, family="tree"),
         row("tree h=5", 0.002, family="tree", ratio_lower=1.5, ratio_upper=2.5),
         row("bad", None, status="wrong", note="indices must be right", rounds=0),
@@ -92,6 +95,7 @@ def test_markdown() -> None:
     assert "| 8x1 cube | 1 | 1 (1 to 1) | tree h=5 | 2 (2 to 2) | 2x (1.5 to 2.5) |" in text
     assert "| case | threads | pointkernels | tree |" in text
     assert "| 8x1 cube | 1 | 2.0 |  |" in text  # MB
+    assert text.count("| 8x1 cube | 2 | 2.00x (1.50 to 2.25) |") == 1
     assert "Not installed: gone." in text
     assert "**wrong**: bad on 8x1 cube: indices must be right" in text
     assert "(the machine was doing other work: trust the ratios, not the times)" in text
