@@ -172,18 +172,23 @@ def test_many_chunks_of_features(isa: str) -> None:
     )
 
 
-def test_threads_change_nothing_in_leaves() -> None:
-    points = torch.cat([random(1, 20_000, 3), torch.zeros(1, 500, 3)], dim=1)
+@pytest.mark.parametrize("kind", ["leaves", "brute", "features"])
+def test_threads_change_nothing(kind: str) -> None:
+    """Units are claimed by whoever comes first; enough work that all threads are started (threads_worth)."""
+    if kind == "leaves":
+        points = torch.cat([random(1, 9000, 3), torch.zeros(1, 500, 3)], dim=1)
+    else:
+        points = random(3, 1500, 3 if kind == "brute" else 20)
     threads = torch.get_num_threads()
     try:
         results = []
         for count in (1, 2, 5):
             torch.set_num_threads(count)
-            results.append(search("leaves", points, 12))
+            results.append(search("leaves" if kind == "leaves" else "brute", points, 12))
     finally:
         torch.set_num_threads(threads)
-    assert_equal(results[1], results[0])
-    assert_equal(results[2], results[0])
+    for result in results[1:]:
+        assert_equal(result, results[0])
 
 
 def test_many_tiny_clouds() -> None:

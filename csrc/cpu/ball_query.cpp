@@ -62,7 +62,7 @@ void search_leaves(const Task<T>& task, const PackedClouds<T>& packed) {
   std::unique_ptr<PointLeaves<T>> own_leaves;
   if (task.separate) own_leaves = std::make_unique<PointLeaves<T>>(task.queries, task.query_clouds, task.dims);
   const PointLeaves<T>& queries = task.separate ? *own_leaves : points;
-  Claims units(tile_bound(task.query_clouds, kLeaf));
+  Claims units = claims_of(tile_bound(task.query_clouds, kLeaf));
   on_threads(units.count(), [&] {
     BallSearch<T> search(points, packed, task.clouds, task.dims, task.squared_radius, task.k, !task.include_self);
     units.each([&](int64_t t) {

@@ -43,7 +43,7 @@ template <typename T>
 void search_all(const Task<T>& task, int64_t threads) {
   constexpr int64_t kQueryRows = 64;  // of one unit of work: keeps a cloud's blocks in cache meanwhile
   PackedClouds<T> packed(task.points, task.clouds, task.dims);
-  Claims units(tile_bound(task.query_clouds, kQueryRows));
+  Claims units = claims_of(tile_bound(task.query_clouds, kQueryRows));
   on_threads(std::min(threads, units.count()), [&] {
     packed.pack();
     BruteSearch<T> search(task.largest, task.dims, task.k, task.include_self);
@@ -65,7 +65,7 @@ void search_leaves(const Task<T>& task, int64_t threads) {
   std::unique_ptr<PointLeaves<T>> own_leaves;
   if (task.separate) own_leaves = std::make_unique<PointLeaves<T>>(task.queries, task.query_clouds, task.dims);
   const PointLeaves<T>& queries = task.separate ? *own_leaves : points;
-  Claims units(tile_bound(task.query_clouds, kLeaf));
+  Claims units = claims_of(tile_bound(task.query_clouds, kLeaf));
   on_threads(std::min(threads, units.count()), [&] {
     LeafSearch<T> search(points, task.clouds, task.points, task.dims, task.k, wanted);
     units.each([&](int64_t t) {

@@ -22,7 +22,7 @@ class PackedClouds {
         clouds_(clouds),
         dims_(dims),
         blocks_(new T[tile_bound(clouds, kBlock) * kBlock * dims]),
-        claims_(tile_bound(clouds, kPackRows)) {}
+        claims_(claims_of(tile_bound(clouds, kPackRows))) {}
 
   int64_t units() const { return claims_.count(); }
 

@@ -7,10 +7,10 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
-#include <thread>
 
 #include "../common/clouds.h"
 #include "../common/tensors.h"
+#include "claims.h"
 
 namespace pointkernels {
 
@@ -39,50 +39,13 @@ void on_threads(int64_t most, const Work& work) {
 // (Linux, measured as an empty loop on two threads), and the call cannot end before.
 inline int64_t threads_worth(double nanoseconds) { return static_cast<int64_t>(nanoseconds / 50'000); }
 
-// Units of work [0, count), claimed in order by the threads of on_threads(): one that wakes up late, shares its core or
-// meets hard units gets fewer of them.
-class Claims {
- public:
-  explicit Claims(int64_t count)
-      : count_(count), step_(std::clamp<int64_t>(count / (32 * torch::stable::get_num_threads()), 1, 16)) {}
-
-  int64_t count() const { return count_; }
-
-  // Calls use(unit) for units that this thread claims, until none is left.
-  template <typename Use>
-  void each(const Use& use) {
-    int64_t begin;
-    while ((begin = next_.fetch_add(step_, std::memory_order_relaxed)) < count_) {
-      const int64_t end = std::min(begin + step_, count_);
-      const Done done{&done_, end - begin};
-      for (int64_t unit = begin; unit < end; ++unit) use(unit);
-    }
-  }
-
-  // After each(): returns when the units of the other threads are done, too, and what they wrote can be read. Whoever
-  // claimed a unit is at work on it, so this ends however few threads there really are.
-  void wait() const {
-    constexpr int kSpins = 1000;
-    for (int spin = 0; done_.load(std::memory_order_acquire) < count_; ++spin) {
-      if (spin >= kSpins) std::this_thread::yield();
-    }
-  }
-
- private:
-  struct Done {  // also where use() throws
-    std::atomic<int64_t>* total;
-    int64_t units;
-    ~Done() { total->fetch_add(units, std::memory_order_release); }
-  };
-
-  int64_t count_, step_;
-  std::atomic<int64_t> next_{0}, done_{0};
-};
+// Units of work for the threads of on_threads().
+inline Claims claims_of(int64_t count) { return Claims(count, torch::stable::get_num_threads()); }
 
 // Calls use(unit) for each unit of [0, count) on up to `most` threads, which claim them.
 template <typename Use>
 void parallel_each(int64_t count, int64_t most, const Use& use) {
-  Claims claims(count);
+  Claims claims = claims_of(count);
   on_threads(std::min(count, most), [&] { claims.each(use); });
 }
 

@@ -1,0 +1,28 @@
+// Threads claim units of one kind, wait for all of them, and read in units of another kind what the first have written,
+// as a search packs points and then looks at them. Prints the sum of what they read.
+#include "../../csrc/cpu/claims.h"
+
+#include <cstdio>
+#include <thread>
+#include <vector>
+
+int main(int argc, char** argv) {
+  const bool waiting = argc == 1;  // with an argument nobody waits, which is a race
+  constexpr int64_t kThreads = 4, kUnits = 5000;
+  int64_t sum = 0;
+  for (int64_t round = 0; round < 20; ++round) {
+    std::vector<int64_t> written(kUnits, -1), read(kUnits, -1);
+    pointkernels::Claims writing(kUnits, kThreads), reading(kUnits, kThreads);
+    const auto work = [&] {
+      writing.each([&](int64_t unit) { written[unit] = unit; });
+      if (waiting) writing.wait();
+      reading.each([&](int64_t unit) { read[unit] = written[kUnits - 1 - unit]; });
+    };
+    std::vector<std::thread> threads;
+    for (int64_t t = 0; t < kThreads; ++t) threads.emplace_back(work);
+    for (std::thread& thread : threads) thread.join();
+    for (const int64_t value : read) sum += value;
+  }
+  std::printf("%lld\n", static_cast<long long>(sum));
+  return 0;
+}
