@@ -64,6 +64,23 @@ def save(run: Run, path: Path) -> None:
     partial.replace(path)
 
 
+def updated(old: Run, new: Run) -> Run:
+    """The old run with the cases of the new one in the place of its own; says in its command that it was made so."""
+    measured = {row.case for row in new.measurements}
+    rows = list(new.measurements)
+    merged: list[Measurement] = []
+    for row in old.measurements:
+        if row.case not in measured:
+            merged.append(row)
+        elif any(r.case == row.case for r in rows):
+            merged += [r for r in rows if r.case == row.case]
+            rows = [r for r in rows if r.case != row.case]
+    about = dict(new.environment)
+    about["versions"] = {**old.environment["versions"], **about["versions"]}
+    about["command"] = f"{old.environment['command']} && {about['command']}"
+    return Run(old.benchmark, old.title, about, new.load_average, tuple(merged + rows))
+
+
 def load(path: Path) -> Run:
     """Read a run.
 

@@ -53,6 +53,8 @@ def run(benchmark: Benchmark, arguments: list[str] | None = None) -> int:
     packages = {m.package for m in measurements if m.package is not None}
     about = environment.describe(settings.device, packages, arguments)
     result = Run(benchmark.name, benchmark.title, about, (before, environment.load_average()), tuple(measurements))
+    if options.update is not None:
+        result = records.updated(records.load(options.update), result)
     console.print(report.footer(result))
     if output is not None:
         records.save(result, output)
@@ -79,6 +81,7 @@ def _parser(benchmark: Benchmark) -> argparse.ArgumentParser:
         help="only so many others with more than one number of threads: the fastest with the first",
     )
     parser.add_argument("--output", type=Path, help="the JSON file (default: results/<benchmark>-<device>.json)")
+    parser.add_argument("--update", type=Path, help="a JSON file whose other cases are taken over into this one")
     parser.add_argument("--no-save", action="store_true", help="write no file")
     return parser
 
@@ -135,6 +138,11 @@ def _plan(benchmark: Benchmark, options: argparse.Namespace) -> tuple[Settings, 
         raise ValueError(
             f"--shapes must be parts of labels, got {' '.join(options.shapes)}; the labels are\n  {labels}"
         )
+    if options.update is not None:
+        try:
+            records.load(options.update)
+        except FileNotFoundError as error:
+            raise ValueError(f"--update: {error}") from error
     output = options.output
     # A part of the cases must not replace the file of all of them.
     if output is None and not options.quick and not options.shapes:

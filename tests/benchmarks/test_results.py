@@ -35,6 +35,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
         (["--threads", "1,x"], "must be numbers of at least 1, separated by commas, got 1,x"),
         (["--seconds", "0"], "must be a positive number, got 0"),
         (["--isa", "sse9"], "--isa must name some of "),
+        (["--update", "{folder}/none.json"], "--update: a result must be a JSON file of the benchmarks, got "),
         (["--output", "{folder}"], "--output must be a file, got the folder"),
         (["--output", "{folder}/file/x.json"], "--output must be a file that can be written, got "),
     ],
@@ -78,6 +79,16 @@ def test_files_give_back_what_was_saved(tmp_path: Path) -> None:
     records.save(some_run(), path)
     assert records.load(path) == some_run()
     assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+
+
+def test_cases_that_were_measured_again_replace_the_old_ones() -> None:
+    other = replace(row("pointkernels", 0.1), case="other")
+    old = replace(some_run(), measurements=(*some_run().measurements, other))
+    again, added = row("pointkernels", 0.2), replace(row("pointkernels", 0.3), case="added")
+    new = replace(old, environment={**old.environment, "command": "python y.py"}, measurements=(added, again))
+    found = records.updated(old, new)
+    assert found.measurements == (again, other, added)
+    assert found.environment["command"] == "python x.py && python y.py"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"measurements": [{}], "load_average": []}'])
