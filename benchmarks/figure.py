@@ -18,15 +18,16 @@ from matplotlib import pyplot as plt
 
 
 def draw(source: Path, target: Path) -> None:
-    """One line a contender over the surface clouds of three coordinates and 20 neighbours, per query point."""
+    """One line a contender over the single surface clouds of three coordinates and 20 neighbours, per query point."""
     run = load(source)
     lines: dict[str, list[tuple[int, float]]] = {}
     for row in best_of_families(run.measurements):
         case = row.parameters
-        if row.median is None or row.threads != 1 or (case["kind"], case["channels"], case["k"]) != ("surface", 3, 20):
+        if row.median is None or row.threads != 1:
             continue
-        points = case["batch"] * case["points"]
-        lines.setdefault(row.family or row.contender, []).append((case["points"], row.median / points * 1e9))
+        if [case[name] for name in ("kind", "batch", "channels", "k")] != ["surface", 1, 3, 20]:
+            continue
+        lines.setdefault(row.family or row.contender, []).append((case["points"], row.median / case["points"] * 1e9))
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     for name, line in lines.items():
         width = 2.5 if name.startswith("pointkernels") else 1
