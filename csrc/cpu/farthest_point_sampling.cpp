@@ -73,7 +73,7 @@ class Sampler {
     T maxima[kSampleGroups];
     cloud_.lower(fresh_.data(), count, maxima);
     T bound = 0;
-    int32_t places[kSampleList];
+    int32_t places[kSampleList + 3];
     int64_t listed = kSampleList + 1;
     for (const int64_t reaching : kReaching) {
       bound = kernels_.bound(maxima, reaching);
@@ -83,13 +83,14 @@ class Sampler {
     if (listed > kSampleList) return 0;
     T distances[kSampleList];
     int32_t rows[kSampleList], picked[kSampleList];
-    for (int64_t i = 0; i < kSampleList; ++i) {
-      const bool used = i < listed;
-      distances[i] = used ? cloud_.distance(places[i]) : kTaken<T>;
-      rows[i] = used ? static_cast<int32_t>(cloud_.row(places[i])) : -1;
-      for (int64_t d = 0; d < dims_; ++d) {
-        coordinates_[d * kSampleList + i] = used ? points_[rows[i] * dims_ + d] : T(0);
-      }
+    for (int64_t i = 0; i < listed; ++i) {
+      distances[i] = cloud_.distance(places[i]);
+      rows[i] = static_cast<int32_t>(cloud_.row(places[i]));
+    }
+    std::fill(distances + listed, distances + kSampleList, kTaken<T>);  // whatever the coordinates are
+    std::fill(rows + listed, rows + kSampleList, -1);
+    for (int64_t i = 0; i < listed; ++i) {
+      for (int64_t d = 0; d < dims_; ++d) coordinates_[d * kSampleList + i] = points_[rows[i] * dims_ + d];
     }
     const int64_t found = kernels_.pick(coordinates_.data(), distances, rows, dims_, bound, most, picked);
     for (int64_t s = 0; s < found; ++s) {

@@ -13,6 +13,8 @@ namespace pointkernels {
 inline constexpr int64_t kSampleGroups = 64;
 // Points among which one round picks its samples: as many as stay in registers with their coordinates.
 inline constexpr int64_t kSampleList = 64;
+// Samples that are applied together, at most: those that one list can give.
+inline constexpr int64_t kSampleBatch = 64;
 
 // A cloud in spatial order, as a tree of three levels: 32 points are a leaf, 16 leaves a branch, and branches come in
 // vectors of 16. A level is skipped when the box around it is no closer to a sample than its farthest point already is
@@ -48,7 +50,7 @@ struct SamplingKernels {
   void (*lower)(const T* blocks, int64_t block_count, int64_t dims, const T* samples, int64_t count, T* smallest,
                 T* maxima);
 
-  // Several samples, at most 64, for the branch vectors [begin, end) of a tree.
+  // Several samples, at most kSampleBatch, for the branch vectors [begin, end) of a tree.
   void (*lower_tree)(const SampleTree<T>& tree, int64_t begin, int64_t end, const T* samples, int64_t count);
 
   // Brings a leaf and its branch up to date after its entries of `smallest` have changed.
@@ -61,7 +63,7 @@ struct SamplingKernels {
   T (*bound)(const T* maxima, int64_t k);
 
   // Places of the entries of `smallest` that reach the bound, in ascending order; more than kSampleList: an overflow,
-  // of which only the fact is told.
+  // of which only the fact is told. Writes up to three entries more than there are places.
   int64_t (*collect)(const T* smallest, int64_t block_count, T bound, int32_t* places);
   int64_t (*collect_tree)(const SampleTree<T>& tree, T bound, int32_t* places);
 

@@ -92,26 +92,37 @@ int64_t lower_and_find_farthest_of(const T* blocks, int64_t block_count, int64_t
   return best_index;
 }
 
-// Group by group, so that its maxima stay in a register; every block is still read once.
+// Four blocks at a time, one of each quarter of the groups: a loop over the samples, whose end no processor foresees, is
+// left once for all of them, and their coordinates stay in registers meanwhile.
 template <typename T, int64_t kDims>
 void lower_of(const T* blocks, int64_t block_count, int64_t run_time_dims, const T* samples, int64_t count, T* smallest,
               T* maxima) {
   using V = Vector<T>;
+  constexpr int64_t kTile = kSampleGroups / kBlock;
   const int64_t dims = kDims > 0 ? kDims : run_time_dims;
-  for (int64_t group = 0; group < kSampleGroups; group += V::width) {
-    const int64_t lane = group % kBlock;
-    V farthest = V::broadcast(kNegativeInfinity<T>);
-    for (int64_t block = group / kBlock; block < block_count; block += kSampleGroups / kBlock) {
-      const T* coordinates = blocks + block * dims * kBlock + lane;
-      T* entry = smallest + block * kBlock + lane;
-      V lowered = V::load(entry);
+  for (int64_t lane = 0; lane < kBlock; lane += V::width) {
+    V farthest[kTile];
+    for (V& group : farthest) group = V::broadcast(kNegativeInfinity<T>);
+    const auto lower_tile = [&](int64_t first, int64_t tile) __attribute__((always_inline)) {
+      const T* coordinates = blocks + first * dims * kBlock + lane;
+      T* entries = smallest + first * kBlock + lane;
+      V lowered[kTile];
+      for (int64_t i = 0; i < tile; ++i) lowered[i] = V::load(entries + i * kBlock);
       for (int64_t s = 0; s < count; ++s) {
-        lowered = V::min_or_second(sample_distance<T, kDims>(coordinates, kBlock, dims, samples + s * dims), lowered);
+        for (int64_t i = 0; i < tile; ++i) {
+          const T* block = coordinates + i * dims * kBlock;
+          lowered[i] = V::min_or_second(sample_distance<T, kDims>(block, kBlock, dims, samples + s * dims), lowered[i]);
+        }
       }
-      lowered.store(entry);
-      farthest = V::max_or_second(farthest, lowered);
-    }
-    farthest.store(maxima + group);
+      for (int64_t i = 0; i < tile; ++i) {
+        lowered[i].store(entries + i * kBlock);
+        farthest[i] = V::max_or_second(farthest[i], lowered[i]);
+      }
+    };
+    int64_t block = 0;
+    for (; block + kTile <= block_count; block += kTile) lower_tile(block, kTile);
+    for (; block < block_count; ++block) lower_tile(block, 1);
+    for (int64_t i = 0; i < kTile; ++i) farthest[i].store(maxima + i * kBlock + lane);
   }
 }
 
@@ -125,16 +136,24 @@ void fold(const T* values, int64_t count, T* maxima) {
   }
 }
 
-// Bisects on the bit patterns: for numbers that are not negative, they order as the numbers do.
+// Bisects between the smallest and the largest on the bit patterns: for numbers that are not negative, they order as the
+// numbers do. Without branches but for the end, since which half is the right one cannot be foreseen.
 template <typename T>
 T farthest_bound(const T* maxima, int64_t k) {
   using V = Vector<T>;
   using Bits = typename BitsOf<T>::type;
-  T top = 0;
-  for (int64_t i = 0; i < kSampleGroups; ++i) top = larger(top, maxima[i]);
+  V least = V::load(maxima), most = least;
+  for (int64_t i = V::width; i < kSampleGroups; i += V::width) {
+    const V values = V::load(maxima + i);
+    least = V::min_or_second(values, least);
+    most = V::max_or_second(values, most);
+  }
+  const T smallest = -V::largest(V::broadcast(0) - least), largest = V::largest(most);
+  if (!(largest > 0)) return 0;
   Bits low = 0, high;  // `low` serves, patterns above `high` do not
-  __builtin_memcpy(&high, &top, sizeof(T));
-  T bound = 0;
+  if (smallest > 0) __builtin_memcpy(&low, &smallest, sizeof(T));
+  __builtin_memcpy(&high, &largest, sizeof(T));
+  T bound = smallest > 0 ? smallest : 0;
   const int64_t enough = k + k / 8;
   while (low < high) {
     const Bits middle = high - (high - low) / 2;
@@ -145,36 +164,62 @@ T farthest_bound(const T* maxima, int64_t k) {
     for (int64_t i = 0; i < kSampleGroups; i += V::width) {
       reaching += __builtin_popcount(V::bits(V::less_equal(candidates, V::load(maxima + i))));
     }
-    if (reaching >= k) {
-      bound = candidate;
-      low = middle;
-      if (reaching <= enough) break;
-    } else {
-      high = middle - 1;
-    }
+    const bool serves = reaching >= k;
+    bound = serves ? candidate : bound;
+    low = serves ? middle : low;
+    high = serves ? high : middle - 1;
+    if (serves && reaching <= enough) break;
   }
   return bound;
 }
 
-// Appends the places of a block; returns false when the list is full.
-template <typename T>
-inline bool collect_block(const T* smallest, int64_t block, Vector<T> bounds, int32_t* places, int64_t& found) {
-  using V = Vector<T>;
-  uint32_t bits =
-      sixteen_bits(smallest + block * kBlock, [&](V values, int64_t) { return V::less_equal(bounds, values); });
-  for (; bits != 0; bits &= bits - 1) {
-    if (found == kSampleList) return false;
-    places[found++] = static_cast<int32_t>(block * kBlock + __builtin_ctz(bits));
+// Appends first + i for every bit i that is set. Writes a number or more that do not count behind those that do: room
+// for three is needed. Four bits at a time, so that few ends of loops are left to guess.
+inline int64_t append_bits(uint64_t bits, int64_t first, int32_t* numbers, int64_t found) {
+  const int64_t end = found + __builtin_popcountll(bits);
+  constexpr uint64_t kLast = uint64_t{1} << 63;
+  while (found < end) {
+    for (int64_t i = 0; i < 4; ++i) {
+      numbers[found++] = static_cast<int32_t>(first + __builtin_ctzll(bits | kLast));
+      bits &= bits - 1;
+    }
   }
+  return end;
+}
+
+// Which of `count` numbers, a multiple of kBlock and at most 64, reach the bound, as bits.
+template <typename T>
+inline uint64_t reaching_bits(const T* values, int64_t count, Vector<T> bounds) {
+  using V = Vector<T>;
+  uint64_t bits = 0;
+  for (int64_t i = 0; i < count; i += kBlock) {
+    const auto reaches = [&](V numbers, int64_t) { return V::less_equal(bounds, numbers); };
+    bits |= static_cast<uint64_t>(sixteen_bits(values + i, reaches)) << i;
+  }
+  return bits;
+}
+
+// Appends the places among `count` numbers, at most 64, that reach the bound; false: there is no room for all.
+template <typename T>
+inline bool append_reaching(const T* values, int64_t count, int64_t first, Vector<T> bounds, int32_t* places,
+                            int64_t& found) {
+  const uint64_t bits = reaching_bits(values, count, bounds);
+  if (found + __builtin_popcountll(bits) > kSampleList) return false;
+  found = append_bits(bits, first, places, found);
   return true;
 }
 
 template <typename T>
 int64_t collect(const T* smallest, int64_t block_count, T bound, int32_t* places) {
   const Vector<T> bounds = Vector<T>::broadcast(bound);
-  int64_t found = 0;
-  for (int64_t block = 0; block < block_count; ++block) {
-    if (!collect_block(smallest, block, bounds, places, found)) return kSampleList + 1;
+  int64_t found = 0, block = 0;
+  for (; block + 4 <= block_count; block += 4) {
+    const int64_t first = block * kBlock;
+    if (!append_reaching(smallest + first, 4 * kBlock, first, bounds, places, found)) return kSampleList + 1;
+  }
+  const int64_t first = block * kBlock;
+  if (!append_reaching(smallest + first, block_count * kBlock - first, first, bounds, places, found)) {
+    return kSampleList + 1;
   }
   return found;
 }

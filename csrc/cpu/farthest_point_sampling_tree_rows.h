@@ -10,8 +10,10 @@
 
 namespace {
 
+using pointkernels::kSampleBatch;
 using pointkernels::kSampleFan;
 using pointkernels::kSampleLeafBlocks;
+using pointkernels::kSampleLeafPoints;
 using pointkernels::SampleTree;
 
 // The lowest row among the points of a leaf whose entry is `farthest`.
@@ -78,23 +80,8 @@ inline uint32_t reached_boxes(const T* boxes, int64_t dims, const T* sample, con
   return bits;
 }
 
-// reached[i] receives, as bits, the samples among `candidates` that reach box i.
 template <typename T, int64_t kDims>
-inline uint32_t samples_by_box(const T* boxes, int64_t dims, const T* samples, uint64_t candidates, const T* farthest,
-                               uint64_t* reached) {
-  uint32_t any = 0;
-  for (; candidates != 0; candidates &= candidates - 1) {
-    const int64_t s = __builtin_ctzll(candidates);
-    uint32_t bits = reached_boxes<T, kDims>(boxes, dims, samples + s * dims, farthest);
-    for (uint32_t fresh = bits & ~any; fresh != 0; fresh &= fresh - 1) reached[__builtin_ctz(fresh)] = 0;
-    any |= bits;
-    for (; bits != 0; bits &= bits - 1) reached[__builtin_ctz(bits)] |= uint64_t{1} << s;
-  }
-  return any;
-}
-
-template <typename T, int64_t kDims>
-inline void lower_leaf(const SampleTree<T>& tree, int64_t leaf, const T* samples, uint64_t reaching) {
+inline void lower_leaf(const SampleTree<T>& tree, int64_t leaf, const T* const* samples, uint64_t reaching) {
   using V = Vector<T>;
   constexpr int64_t kParts = kSampleLeafBlocks * kBlock / V::width;
   const int64_t dims = kDims > 0 ? kDims : tree.dims;
@@ -102,14 +89,20 @@ inline void lower_leaf(const SampleTree<T>& tree, int64_t leaf, const T* samples
   T* entries = tree.smallest + leaf * kSampleLeafBlocks * kBlock;
   V lowered[kParts];
   for (int64_t part = 0; part < kParts; ++part) lowered[part] = V::load(entries + part * V::width);
-  for (uint64_t bits = reaching; bits != 0; bits &= bits - 1) {
-    const T* sample = samples + __builtin_ctzll(bits) * dims;
+  const auto lower_by = [&](const T* sample) __attribute__((always_inline)) {
     for (int64_t part = 0; part < kParts; ++part) {
       const int64_t i = part * V::width;
       const T* coordinates = blocks + i / kBlock * kBlock * dims + i % kBlock;
       lowered[part] = V::min_or_second(sample_distance<T, kDims>(coordinates, kBlock, dims, sample), lowered[part]);
     }
-  }
+  };
+  // Two at a time, the last one twice if need be, which changes nothing: fewer ends of the loop are left to guess.
+  do {
+    const uint64_t others = reaching & (reaching - 1);
+    lower_by(samples[__builtin_ctzll(reaching)]);
+    lower_by(samples[__builtin_ctzll(others != 0 ? others : reaching)]);
+    reaching = others & (others - 1);
+  } while (reaching != 0);
   V farthest = lowered[0];
   for (int64_t part = 0; part < kParts; ++part) {
     lowered[part].store(entries + part * V::width);
@@ -126,50 +119,70 @@ inline void prefetch_leaf(const SampleTree<T>& tree, int64_t leaf) {
   for (int64_t i = 0; i < kPoints; i += kLine) __builtin_prefetch(tree.smallest + leaf * kPoints + i, 1);
 }
 
+// From the samples that reach a branch follows which of them reach each of its leaves: words of 16 boxes a sample, read
+// by columns. Branches of the processor that depend on single bits of them would be guessed wrong half of the time.
 template <typename T, int64_t kDims>
 void lower_tree_of(const SampleTree<T>& tree, int64_t begin, int64_t end, const T* samples, int64_t count) {
   const int64_t box_size = 2 * tree.dims * kSampleFan;
-  const uint64_t all = count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
-  uint64_t branch_samples[kSampleFan], leaf_samples[kSampleFan];
+  uint16_t by_branch[kSampleBatch] = {}, by_leaf[kSampleBatch] = {};
+  const T* reaching[kSampleBatch];
   for (int64_t vector = begin; vector < end; ++vector) {
-    uint32_t branches = samples_by_box<T, kDims>(tree.branch_boxes + vector * box_size, tree.dims, samples, all,
-                                                 tree.branch_farthest + vector * kSampleFan, branch_samples);
+    uint32_t branches = 0;
+    for (int64_t s = 0; s < count; ++s) {
+      const uint32_t reached = reached_boxes<T, kDims>(tree.branch_boxes + vector * box_size, tree.dims,
+                                                       samples + s * tree.dims, tree.branch_farthest + vector * kSampleFan);
+      by_branch[s] = static_cast<uint16_t>(reached);
+      branches |= reached;
+    }
     for (; branches != 0; branches &= branches - 1) {
-      const int64_t within = __builtin_ctz(branches);
-      const int64_t branch = vector * kSampleFan + within;
-      uint32_t leaves =
-          samples_by_box<T, kDims>(tree.leaf_boxes + branch * box_size, tree.dims, samples, branch_samples[within],
-                                   tree.leaf_farthest + branch * kSampleFan, leaf_samples);
+      const int64_t within = __builtin_ctz(branches), branch = vector * kSampleFan + within;
+      int64_t found = 0;
+      uint32_t leaves = 0;
+      for (uint64_t bits = column_bits(by_branch, count, within); bits != 0; bits &= bits - 1) {
+        const T* sample = samples + __builtin_ctzll(bits) * tree.dims;
+        const uint32_t reached = reached_boxes<T, kDims>(tree.leaf_boxes + branch * box_size, tree.dims, sample,
+                                                         tree.leaf_farthest + branch * kSampleFan);
+        by_leaf[found] = static_cast<uint16_t>(reached);
+        reaching[found++] = sample;
+        leaves |= reached;
+      }
       if (leaves == 0) continue;
       for (uint32_t coming = leaves; coming != 0; coming &= coming - 1) {
         prefetch_leaf(tree, branch * kSampleFan + __builtin_ctz(coming));
       }
       for (; leaves != 0; leaves &= leaves - 1) {
         const int64_t leaf = __builtin_ctz(leaves);
-        lower_leaf<T, kDims>(tree, branch * kSampleFan + leaf, samples, leaf_samples[leaf]);
+        lower_leaf<T, kDims>(tree, branch * kSampleFan + leaf, reaching, column_bits(by_leaf, found, leaf));
       }
       note_farthest_of_branch(tree, branch);
     }
   }
 }
 
+// Branches, leaves and points that reach the bound; each has at least one of what comes below it that does.
 template <typename T>
 int64_t collect_tree(const SampleTree<T>& tree, T bound, int32_t* places) {
-  using V = Vector<T>;
-  const V bounds = V::broadcast(bound);
-  const auto reaches = [&](V values, int64_t) { return V::less_equal(bounds, values); };
-  int64_t found = 0;
-  for (int64_t vector = 0; vector < tree.branch_vectors; ++vector) {
-    uint32_t branches = sixteen_bits(tree.branch_farthest + vector * kSampleFan, reaches);
-    for (; branches != 0; branches &= branches - 1) {
-      const int64_t first_leaf = (vector * kSampleFan + __builtin_ctz(branches)) * kSampleFan;
-      uint32_t leaves = sixteen_bits(tree.leaf_farthest + first_leaf, reaches);
-      for (; leaves != 0; leaves &= leaves - 1) {
-        const int64_t first_block = (first_leaf + __builtin_ctz(leaves)) * kSampleLeafBlocks;
-        for (int64_t block = first_block; block < first_block + kSampleLeafBlocks; ++block) {
-          if (!collect_block(tree.smallest, block, bounds, places, found)) return kSampleList + 1;
-        }
-      }
+  const Vector<T> bounds = Vector<T>::broadcast(bound);
+  int32_t branches[kSampleList + 3], leaves[kSampleList + 3];
+  int64_t branch_count = 0, leaf_count = 0, found = 0;
+  for (int64_t first = 0; first < tree.branch_vectors * kSampleFan; first += 4 * kSampleFan) {
+    const int64_t count = tree.branch_vectors * kSampleFan - first < 4 * kSampleFan
+                              ? tree.branch_vectors * kSampleFan - first
+                              : 4 * kSampleFan;
+    if (!append_reaching(tree.branch_farthest + first, count, first, bounds, branches, branch_count)) {
+      return kSampleList + 1;
+    }
+  }
+  for (int64_t b = 0; b < branch_count; ++b) {
+    const int64_t first = int64_t{branches[b]} * kSampleFan;
+    if (!append_reaching(tree.leaf_farthest + first, kSampleFan, first, bounds, leaves, leaf_count)) {
+      return kSampleList + 1;
+    }
+  }
+  for (int64_t l = 0; l < leaf_count; ++l) {
+    const int64_t first = int64_t{leaves[l]} * kSampleLeafPoints;
+    if (!append_reaching(tree.smallest + first, kSampleLeafPoints, first, bounds, places, found)) {
+      return kSampleList + 1;
     }
   }
   return found;

@@ -293,6 +293,30 @@ constexpr int64_t kVectorRegisters = 32;
 constexpr int64_t kVectorRegisters = 16;
 #endif
 
+// Which of `count` words, at most 64, have bit number `bit`, as bits. Reads words up to the next multiple of 32.
+inline uint64_t column_bits(const uint16_t* words, int64_t count, int64_t bit) {
+  uint64_t column = 0;
+#if defined(POINTKERNELS_AVX512)
+  const __m512i wanted = _mm512_set1_epi16(static_cast<int16_t>(1 << bit));
+  for (int64_t i = 0; i < count; i += 32) {
+    column |= static_cast<uint64_t>(_mm512_test_epi16_mask(_mm512_loadu_si512(words + i), wanted)) << i;
+  }
+  return column & (~uint64_t{0} >> (64 - count));
+#elif defined(POINTKERNELS_AVX2)
+  const __m128i up = _mm_cvtsi32_si128(static_cast<int>(15 - bit));  // to where a number has its sign
+  for (int64_t i = 0; i < count; i += 32) {
+    const __m256i first = _mm256_sll_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + i)), up);
+    const __m256i second = _mm256_sll_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + i + 16)), up);
+    const __m256i signs = _mm256_permute4x64_epi64(_mm256_packs_epi16(first, second), 0xD8);
+    column |= static_cast<uint64_t>(static_cast<uint32_t>(_mm256_movemask_epi8(signs))) << i;
+  }
+  return column & (~uint64_t{0} >> (64 - count));
+#else
+  for (int64_t i = 0; i < count; ++i) column |= static_cast<uint64_t>(words[i] >> bit & 1) << i;
+  return column;
+#endif
+}
+
 template <typename T>
 struct VectorOf;
 template <>
