@@ -23,7 +23,7 @@ namespace pointkernels {
 namespace {
 
 // How many of the group maxima reach the bound; fewer when too many points do.
-constexpr int64_t kReaching[] = {32, 8, 1};
+constexpr int64_t kReaching[] = {32, 16, 8, 1};
 // After an overflow of the list with the last bound, so many samples are taken one at a time; doubled each time in a
 // row, up to the limit.
 constexpr int64_t kFirstStall = 1, kLastStall = 64;
@@ -139,7 +139,8 @@ void sample_cloud(const T* points, int64_t count, int64_t dims, int64_t start, i
   int64_t m = std::min(taken, static_cast<int64_t>(numbers.size()) + (start_has_nan ? 1 : 0));
   if (m > 1) {
     if (dims <= kMaxMortonDims && count >= kTreePoints && m >= kTreeSamples) {
-      sample_numbers<T>(TreeCloud<T>(points, dims, numbers), points, dims, samples, m, !start_has_nan);
+      sample_numbers<T>(TreeCloud<T>(points, count, dims, std::move(numbers), 1), points, dims, samples, m,
+                        !start_has_nan);
     } else {
       sample_numbers<T>(FlatCloud<T>(points, count, dims, numbers), points, dims, samples, m, !start_has_nan);
     }

@@ -29,13 +29,13 @@ template <typename T>
 struct SampleTree {
   int64_t dims;
   int64_t branch_vectors;  // vectors of kSampleFan branches
-  const T* blocks;         // points, packed
+  T* blocks;               // points, packed; NaN fills the last leaf
   const int32_t* rows;     // the row of each point in the cloud
   T* smallest;             // squared distance of each point to the samples, -inf once it is one
-  const T* leaf_boxes;     // (branches, 2 D, kSampleFan): lower bounds of the coordinates, then upper bounds
+  T* leaf_boxes;           // (branches, 2 D, kSampleFan): lower bounds of the coordinates, then upper bounds
   T* leaf_farthest;        // (branches, kSampleFan): the largest entry of `smallest` in each leaf
   int32_t* leaf_row;       // (branches, kSampleFan): the lowest row with that entry; nullptr: not kept
-  const T* branch_boxes;   // (branch_vectors, 2 D, kSampleFan)
+  T* branch_boxes;         // (branch_vectors, 2 D, kSampleFan)
   T* branch_farthest;      // (branch_vectors, kSampleFan)
 };
 
@@ -49,6 +49,17 @@ struct SamplingKernels {
   // group of points.
   void (*lower)(const T* blocks, int64_t block_count, int64_t dims, const T* samples, int64_t count, T* smallest,
                 T* maxima);
+
+  // Lower and upper bounds of each coordinate of `count` rows (low and high: D, D <= 4), NaN ignored.
+  void (*bounds)(const T* points, int64_t count, int64_t dims, T* low, T* high);
+
+  // The place of each of `count` rows on a Morton curve: `bits` bits of each coordinate, from low (D) on in cells of
+  // which there are per_unit in a unit of length. Anything for rows with NaN.
+  void (*morton_codes)(const T* points, int64_t count, int64_t dims, const T* low, T per_unit, int bits,
+                       uint32_t* codes);
+
+  // Packs the points of a branch, of which the tree has `count`, finds its boxes, and sets all its distances to +inf.
+  void (*fill_branch)(const SampleTree<T>& tree, const T* points, int64_t branch, int64_t count);
 
   // Several samples, at most kSampleBatch, for the branch vectors [begin, end) of a tree.
   void (*lower_tree)(const SampleTree<T>& tree, int64_t begin, int64_t end, const T* samples, int64_t count);

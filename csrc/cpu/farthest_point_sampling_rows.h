@@ -92,8 +92,8 @@ int64_t lower_and_find_farthest_of(const T* blocks, int64_t block_count, int64_t
   return best_index;
 }
 
-// Four blocks at a time, one of each quarter of the groups: a loop over the samples, whose end no processor foresees, is
-// left once for all of them, and their coordinates stay in registers meanwhile.
+// Four blocks at a time, one of each quarter of the groups: a loop over the samples, whose end no processor foresees,
+// is left once for all of them, and their coordinates stay in registers meanwhile.
 template <typename T, int64_t kDims>
 void lower_of(const T* blocks, int64_t block_count, int64_t run_time_dims, const T* samples, int64_t count, T* smallest,
               T* maxima) {
@@ -136,8 +136,8 @@ void fold(const T* values, int64_t count, T* maxima) {
   }
 }
 
-// Bisects between the smallest and the largest on the bit patterns: for numbers that are not negative, they order as the
-// numbers do. Without branches but for the end, since which half is the right one cannot be foreseen.
+// Bisects between the smallest and the largest on the bit patterns: for numbers that are not negative, they order as
+// the numbers do. Without branches but for the end, since which half is the right one cannot be foreseen.
 template <typename T>
 T farthest_bound(const T* maxima, int64_t k) {
   using V = Vector<T>;

@@ -6,6 +6,7 @@
 
 #include "farthest_point_sampling.h"
 #include "farthest_point_sampling_rows.h"
+#include "morton_rows.h"
 #include "simd.h"
 
 namespace {
@@ -59,6 +60,58 @@ void refresh_leaf(const SampleTree<T>& tree, int64_t leaf) {
   }
   note_farthest_of_leaf(tree, leaf, Vector<T>::largest(farthest));
   note_farthest_of_branch(tree, leaf / kSampleFan);
+}
+
+template <typename T>
+void fill_branch(const SampleTree<T>& tree, const T* points, int64_t branch, int64_t count) {
+  using V = Vector<T>;
+  constexpr T kInfinity = -kNegativeInfinity<T>;
+  const int64_t dims = tree.dims, box_size = 2 * dims * kSampleFan;
+  T* const boxes = tree.leaf_boxes + branch * box_size;
+  T* const outer = tree.branch_boxes + branch / kSampleFan * box_size + branch % kSampleFan;
+  for (int64_t d = 0; d < dims; ++d) {
+    outer[d * kSampleFan] = kInfinity;
+    outer[(dims + d) * kSampleFan] = -kInfinity;
+  }
+  const int64_t first = branch * kSampleFan;
+  for (int64_t leaf = first; leaf < first + kSampleFan && leaf * kSampleLeafPoints < count; ++leaf) {
+    // The rows lie anywhere; those of the leaf after next are on their way meanwhile.
+    const int64_t ahead = (leaf + 2) * kSampleLeafPoints;
+    for (int64_t i = ahead; i < ahead + kSampleLeafPoints && i < count; ++i) {
+      __builtin_prefetch(points + tree.rows[i] * dims);
+    }
+    const int64_t begin = leaf * kSampleLeafPoints;
+    const int64_t filled = count - begin < kSampleLeafPoints ? count - begin : kSampleLeafPoints;
+    T* const blocks = tree.blocks + begin * dims;
+    for (int64_t i = 0; i < filled; ++i) {
+      const T* const point = points + tree.rows[begin + i] * dims;
+      T* const place = blocks + i / kBlock * kBlock * dims + i % kBlock;
+      for (int64_t d = 0; d < dims; ++d) place[d * kBlock] = point[d];
+      tree.smallest[begin + i] = kInfinity;
+    }
+    for (int64_t i = filled; i < kSampleLeafPoints; ++i) {
+      T* const place = blocks + i / kBlock * kBlock * dims + i % kBlock;
+      for (int64_t d = 0; d < dims; ++d) place[d * kBlock] = static_cast<T>(__builtin_nan(""));
+      tree.smallest[begin + i] = -kInfinity;
+    }
+    for (int64_t d = 0; d < dims; ++d) {
+      V low = V::broadcast(kInfinity), high = V::broadcast(-kInfinity);
+      for (int64_t i = 0; i < kSampleLeafPoints; i += V::width) {
+        const V x = V::load(blocks + (i / kBlock * dims + d) * kBlock + i % kBlock);
+        low = V::min_or_second(x, low);
+        high = V::max_or_second(x, high);
+      }
+      const T lowest = -V::largest(V::broadcast(0) - low), highest = V::largest(high);
+      boxes[d * kSampleFan + leaf - first] = lowest;
+      boxes[(dims + d) * kSampleFan + leaf - first] = highest;
+      T& outer_low = outer[d * kSampleFan];
+      T& outer_high = outer[(dims + d) * kSampleFan];
+      outer_low = lowest < outer_low ? lowest : outer_low;
+      outer_high = larger(highest, outer_high);
+    }
+    tree.leaf_farthest[leaf] = kInfinity;
+  }
+  tree.branch_farthest[branch] = kInfinity;
 }
 
 // Which of the 16 boxes a sample can lower: those closer to it than their farthest point is to the samples before.
@@ -129,8 +182,9 @@ void lower_tree_of(const SampleTree<T>& tree, int64_t begin, int64_t end, const 
   for (int64_t vector = begin; vector < end; ++vector) {
     uint32_t branches = 0;
     for (int64_t s = 0; s < count; ++s) {
-      const uint32_t reached = reached_boxes<T, kDims>(tree.branch_boxes + vector * box_size, tree.dims,
-                                                       samples + s * tree.dims, tree.branch_farthest + vector * kSampleFan);
+      const uint32_t reached =
+          reached_boxes<T, kDims>(tree.branch_boxes + vector * box_size, tree.dims, samples + s * tree.dims,
+                                  tree.branch_farthest + vector * kSampleFan);
       by_branch[s] = static_cast<uint16_t>(reached);
       branches |= reached;
     }
@@ -195,8 +249,17 @@ void lower_tree(const SampleTree<T>& tree, int64_t begin, int64_t end, const T* 
 }
 
 template <typename T>
-constexpr pointkernels::SamplingKernels<T> kSamplingKernels = {
-    lower_and_find_farthest<T>, lower<T>,   lower_tree<T>,   refresh_leaf<T>, fold<T>,
-    farthest_bound<T>,          collect<T>, collect_tree<T>, pick<T>};
+constexpr pointkernels::SamplingKernels<T> kSamplingKernels = {lower_and_find_farthest<T>,
+                                                               lower<T>,
+                                                               bounds<T>,
+                                                               morton_codes<T>,
+                                                               fill_branch<T>,
+                                                               lower_tree<T>,
+                                                               refresh_leaf<T>,
+                                                               fold<T>,
+                                                               farthest_bound<T>,
+                                                               collect<T>,
+                                                               collect_tree<T>,
+                                                               pick<T>};
 
 }  // namespace

@@ -60,9 +60,9 @@ class FlatCloud {
 template <typename T>
 class TreeCloud {
  public:
-  TreeCloud(const T* points, int64_t dims, std::vector<int32_t> rows)
+  TreeCloud(const T* points, int64_t point_count, int64_t dims, std::vector<int32_t> rows, int64_t threads)
       : kernels_(*isa_kernels<T>().sampling), dims_(dims), rows_(std::move(rows)) {
-    sort_along_morton_curve(points, dims, rows_);
+    sort_along_morton_curve(points, point_count, dims, rows_, threads);
     const int64_t count = static_cast<int64_t>(rows_.size());
     branch_vectors_ = (count + kSampleFan * kSampleBranchPoints - 1) / (kSampleFan * kSampleBranchPoints);
     const int64_t branches = branch_vectors_ * kSampleFan, leaves = branches * kSampleFan;
@@ -75,8 +75,9 @@ class TreeCloud {
     branch_boxes_ = empty_boxes(branches);
     leaf_farthest_.assign(leaves, kTaken<T>);
     branch_farthest_.assign(branches, kTaken<T>);
+    const SampleTree<T> tree = this->tree();
     parallel_for((used_leaves + kSampleFan - 1) / kSampleFan, [&](int64_t first, int64_t last) {
-      for (int64_t branch = first; branch < last; ++branch) fill_branch(points, branch, count);
+      for (int64_t branch = first; branch < last; ++branch) kernels_.fill_branch(tree, points, branch, count);
     });
   }
 
@@ -128,45 +129,6 @@ class TreeCloud {
     return boxes;
   }
 
-  // Packs the points of a branch and finds its boxes.
-  void fill_branch(const T* points, int64_t branch, int64_t count) {
-    T* const boxes = leaf_boxes_.data() + branch * 2 * dims_ * kSampleFan;
-    const int64_t end = std::min((branch + 1) * kSampleFan, static_cast<int64_t>(rows_.size()) / kSampleLeafPoints);
-    T branch_low[kMaxMortonDims], branch_high[kMaxMortonDims];
-    std::fill_n(branch_low, dims_, std::numeric_limits<T>::infinity());
-    std::fill_n(branch_high, dims_, -std::numeric_limits<T>::infinity());
-    for (int64_t leaf = branch * kSampleFan; leaf < end; ++leaf) {
-      // The rows lie anywhere; those of the leaf after next are on their way meanwhile.
-      const int64_t ahead = std::min((leaf + 2) * kSampleLeafPoints, count), ahead_end = ahead + kSampleLeafPoints;
-      for (int64_t i = ahead; i < std::min(ahead_end, count); ++i) __builtin_prefetch(points + rows_[i] * dims_);
-      const int64_t begin = leaf * kSampleLeafPoints, filled = std::min(kSampleLeafPoints, count - begin);
-      T* const packed = packed_.get() + begin * dims_;
-      for (int64_t d = 0; d < dims_; ++d) {
-        T low = std::numeric_limits<T>::infinity(), high = -low;
-        for (int64_t i = 0; i < kSampleLeafPoints; ++i) {
-          T& x = packed[(i / kBlock * dims_ + d) * kBlock + i % kBlock];
-          x = i < filled ? points[rows_[begin + i] * dims_ + d] : std::numeric_limits<T>::quiet_NaN();
-          low = x < low ? x : low;
-          high = x > high ? x : high;
-        }
-        boxes[d * kSampleFan + leaf % kSampleFan] = low;
-        boxes[(dims_ + d) * kSampleFan + leaf % kSampleFan] = high;
-        branch_low[d] = std::min(branch_low[d], low);
-        branch_high[d] = std::max(branch_high[d], high);
-      }
-      for (int64_t i = 0; i < kSampleLeafPoints; ++i) {
-        smallest_[begin + i] = i < filled ? std::numeric_limits<T>::infinity() : kTaken<T>;
-      }
-      leaf_farthest_[leaf] = std::numeric_limits<T>::infinity();
-    }
-    T* const outer = branch_boxes_.data() + branch / kSampleFan * 2 * dims_ * kSampleFan + branch % kSampleFan;
-    for (int64_t d = 0; d < dims_; ++d) {
-      outer[d * kSampleFan] = branch_low[d];
-      outer[(dims_ + d) * kSampleFan] = branch_high[d];
-    }
-    branch_farthest_[branch] = std::numeric_limits<T>::infinity();
-  }
-
   SampleTree<T> tree() const {
     // The kernels change the entries and what is derived from them, never the points; constness ends here.
     TreeCloud& self = const_cast<TreeCloud&>(*this);
@@ -175,10 +137,10 @@ class TreeCloud {
             packed_.get(),
             rows_.data(),
             self.smallest_.get(),
-            leaf_boxes_.data(),
+            self.leaf_boxes_.data(),
             self.leaf_farthest_.data(),
             leaf_row_.empty() ? nullptr : self.leaf_row_.data(),
-            branch_boxes_.data(),
+            self.branch_boxes_.data(),
             self.branch_farthest_.data()};
   }
 
