@@ -10,13 +10,14 @@
 // Clouds with mass ties (lattices, duplicates) can have more points at one distance than the list holds; there samples
 // are taken one at a time.
 #include <algorithm>
+#include <atomic>
 #include <limits>
-#include <numeric>
 #include <vector>
 
 #include "isa.h"
 #include "parallel.h"
 #include "sampling_clouds.h"
+#include "team.h"
 
 namespace pointkernels {
 
@@ -30,6 +31,8 @@ constexpr int64_t kFirstStall = 1, kLastStall = 64;
 // From here on a tree pays for itself.
 constexpr int64_t kTreePoints = 2048;
 constexpr int64_t kTreeSamples = 32;
+// Coordinates of a cloud for each thread that works on it.
+constexpr int64_t kMemberNumbers = 1 << 15;
 
 template <typename T, typename Cloud>
 class Sampler {
@@ -120,29 +123,37 @@ bool has_nan(const T* values, int64_t count) {
   return found;
 }
 
+template <typename T>
+bool has_nan(const T* points, int64_t count, int64_t dims, Team& team) {
+  std::atomic<bool> found{false};
+  team.each(count, [points, dims, &found](int64_t begin, int64_t end) {
+    if (has_nan(points + begin * dims, (end - begin) * dims)) found.store(true, std::memory_order_relaxed);
+  });
+  return found.load(std::memory_order_relaxed);
+}
+
 // A point with a NaN coordinate comes after all others; a sample is never taken again.
 template <typename T>
-void sample_cloud(const T* points, int64_t count, int64_t dims, int64_t start, int64_t num_samples, int64_t* samples) {
+void sample_cloud(const T* points, int64_t count, int64_t dims, int64_t start, int64_t num_samples, int64_t* samples,
+                  Team& team) {
   const int64_t taken = std::min(count, num_samples);
   std::fill(samples + taken, samples + num_samples, int64_t{-1});
   if (taken == 0) return;
-  std::vector<int32_t> numbers(count), not_numbers;
-  std::iota(numbers.begin(), numbers.end(), 0);
-  if (has_nan(points, count * dims)) {
-    const auto is_number = [&](int32_t i) { return !has_nan(points + i * dims, dims); };
-    const auto end = std::stable_partition(numbers.begin(), numbers.end(), is_number);
-    not_numbers.assign(end, numbers.end());
-    numbers.erase(end, numbers.end());
+  std::vector<int32_t> numbers, not_numbers;
+  const bool all_numbers = !has_nan(points, count, dims, team);
+  for (int64_t i = 0; !all_numbers && i < count; ++i) {
+    (has_nan(points + i * dims, dims) ? not_numbers : numbers).push_back(static_cast<int32_t>(i));
   }
   const bool start_has_nan = std::binary_search(not_numbers.begin(), not_numbers.end(), start);
   samples[0] = start;
-  int64_t m = std::min(taken, static_cast<int64_t>(numbers.size()) + (start_has_nan ? 1 : 0));
+  const int64_t others = static_cast<int64_t>(not_numbers.size());
+  int64_t m = std::min(taken, count - others + (start_has_nan ? 1 : 0));
   if (m > 1) {
+    const std::vector<int32_t>* rows = all_numbers ? nullptr : &numbers;
     if (dims <= kMaxMortonDims && count >= kTreePoints && m >= kTreeSamples) {
-      sample_numbers<T>(TreeCloud<T>(points, count, dims, std::move(numbers), 1), points, dims, samples, m,
-                        !start_has_nan);
+      sample_numbers<T>(TreeCloud<T>(points, count, dims, rows, team), points, dims, samples, m, !start_has_nan);
     } else {
-      sample_numbers<T>(FlatCloud<T>(points, count, dims, numbers), points, dims, samples, m, !start_has_nan);
+      sample_numbers<T>(FlatCloud<T>(points, count, dims, rows, team), points, dims, samples, m, !start_has_nan);
     }
   }
   for (auto row = not_numbers.begin(); m < taken; ++row) {
@@ -155,17 +166,25 @@ void sample_clouds(const Tensor& points, const Clouds& clouds, const int64_t* st
                    int64_t* samples) {
   const int64_t dims = points.size(1);
   const T* rows = points.const_data_ptr<T>();
-  const auto sample = [&](int64_t first, int64_t last) {
-    for (int64_t c = first; c < last; ++c) {
-      sample_cloud<T>(rows + clouds.first(c) * dims, clouds.size(c), dims, start[c], num_samples,
-                      samples + c * num_samples);
-    }
+  const auto sample = [&](int64_t c, Team& team) {
+    sample_cloud<T>(rows + clouds.first(c) * dims, clouds.size(c), dims, start[c], num_samples,
+                    samples + c * num_samples, team);
   };
-  // Fewer clouds than threads: all threads work on one after the other.
-  if (clouds.count < static_cast<int64_t>(torch::stable::get_num_threads())) {
-    sample(0, clouds.count);
-  } else {
-    parallel_for(clouds.count, sample);
+  const auto members = [&](int64_t c) { return clouds.size(c) * dims / kMemberNumbers; };
+  const int64_t threads = torch::stable::get_num_threads();
+  int64_t most = 1;
+  for (int64_t c = 0; c < clouds.count; ++c) most = std::max(most, std::min(members(c), threads));
+  if (clouds.count >= most) {
+    parallel_for(clouds.count, [&](int64_t first, int64_t last) {
+      Team alone(1);
+      for (int64_t c = first; c < last; ++c) sample(c, alone);
+    });
+  } else {  // one cloud after the other, all threads at each
+    for (int64_t c = 0; c < clouds.count; ++c) {
+      Team team(std::min(members(c), threads));
+      parallel_for(team.threads(),
+                   [&](int64_t member, int64_t) { team.join(member, [&](Team& joined) { sample(c, joined); }); });
+    }
   }
 }
 

@@ -1,12 +1,15 @@
 #include "morton_order.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
-#include <memory>
+#include <numeric>
+#include <utility>
+#include <vector>
 
 #include "farthest_point_sampling.h"
-#include "parallel.h"
+#include "isa.h"
 
 namespace pointkernels {
 
@@ -21,11 +24,15 @@ constexpr int64_t kOneDigitRows = 1 << 13, kTwoDigitRows = 1 << 16;
 // A thread has at least so many rows, which take it ten times as long as it takes to start.
 constexpr int64_t kThreadRows = 1 << 13;
 constexpr int64_t kCodesAtOnce = 256;
+constexpr int64_t kSampledKeys = 64;  // for each run
+
+using Places = std::array<uint32_t, kDigits>;
 
 int bits_of_a_coordinate(int64_t dims) { return dims == 1 ? 16 : kCodeBits / static_cast<int>(dims); }
 
 // Rows or keys cut into pieces of about equal length, each of which a thread can have.
 struct Pieces {
+  Team& team;
   int64_t count, number;
 
   int64_t begin(int64_t piece) const { return count * piece / number; }
@@ -33,7 +40,7 @@ struct Pieces {
 
   template <typename Work>
   void each(const Work& work) const {
-    parallel_for(number, [&](int64_t first, int64_t last) {
+    team.each(number, [&work](int64_t first, int64_t last) {
       for (int64_t piece = first; piece < last; ++piece) work(piece);
     });
   }
@@ -45,7 +52,7 @@ struct Cells {
   T low[kMaxMortonDims];
   T per_unit;
 
-  Cells(const T* points, int64_t rows, int64_t dims, const std::vector<int32_t>& order, const Pieces& pieces) {
+  Cells(const T* points, int64_t rows, int64_t dims, const Pieces& pieces) {
     T high[kMaxMortonDims];
     std::vector<T> bounds(pieces.number * 2 * dims);
     pieces.each([&](int64_t piece) {
@@ -64,7 +71,7 @@ struct Cells {
     }
     T extent = widest(high, dims);
     if (!std::isfinite(extent)) {
-      measure_finite(points, dims, order, high);
+      measure_finite(points, rows, dims, high);
       extent = widest(high, dims);
     }
     const T last = static_cast<T>((int64_t{1} << bits_of_a_coordinate(dims)) - 1);
@@ -79,97 +86,134 @@ struct Cells {
     return extent;
   }
 
-  void measure_finite(const T* points, int64_t dims, const std::vector<int32_t>& order, T* high) {
+  void measure_finite(const T* points, int64_t rows, int64_t dims, T* high) {
     std::fill_n(low, dims, std::numeric_limits<T>::max());
     std::fill_n(high, dims, std::numeric_limits<T>::lowest());
-    for (const int32_t row : order) {
-      for (int64_t d = 0; d < dims; ++d) {
-        const T x = points[row * dims + d];
-        if (!std::isfinite(x)) continue;
-        low[d] = std::min(low[d], x);
-        high[d] = std::max(high[d], x);
-      }
+    for (int64_t i = 0; i < rows * dims; ++i) {
+      if (!std::isfinite(points[i])) continue;
+      low[i % dims] = std::min(low[i % dims], points[i]);
+      high[i % dims] = std::max(high[i % dims], points[i]);
     }
   }
 };
 
-// The codes of the rows order[begin, end) above the rows themselves.
+uint32_t digit(uint64_t key, int number) { return key >> (32 + number * kDigitBits) & (kDigits - 1); }
+
+// The codes of the chosen rows [begin, end) above the rows themselves.
 template <typename T>
-void make_keys(const T* points, int64_t dims, const Cells<T>& cells, const std::vector<int32_t>& order, int64_t begin,
-               int64_t end, bool all_rows, int ignored_bits, uint64_t* keys) {
+void make_keys(const T* points, int64_t dims, const Cells<T>& cells, const int32_t* chosen, int64_t begin, int64_t end,
+               int ignored_bits, uint64_t* keys) {
   T gathered[kCodesAtOnce * kMaxMortonDims];
   uint32_t codes[kCodesAtOnce];
   for (int64_t next; begin < end; begin = next) {
     next = std::min(begin + kCodesAtOnce, end);
     const T* from = points + begin * dims;
-    if (!all_rows) {
-      for (int64_t i = begin; i < next; ++i) std::copy_n(points + order[i] * dims, dims, gathered + (i - begin) * dims);
+    if (chosen != nullptr) {
+      for (int64_t i = begin; i < next; ++i)
+        std::copy_n(points + chosen[i] * dims, dims, gathered + (i - begin) * dims);
       from = gathered;
     }
     isa_kernels<T>().sampling->morton_codes(from, next - begin, dims, cells.low, cells.per_unit,
                                             bits_of_a_coordinate(dims), codes);
     for (int64_t i = begin; i < next; ++i) {
-      keys[i] = static_cast<uint64_t>(codes[i - begin] >> ignored_bits) << 32 | static_cast<uint32_t>(order[i]);
+      const uint32_t row = chosen != nullptr ? chosen[i] : static_cast<uint32_t>(i);
+      keys[i] = static_cast<uint64_t>(codes[i - begin] >> ignored_bits) << 32 | row;
     }
   }
 }
 
-// One pass of a radix sort: put(i, place) for every key, by the digit of its code that begins at bit `shift`.
-template <typename Put>
-void sort_by_digit(const uint64_t* keys, const Pieces& pieces, int shift, std::vector<uint32_t>& places,
-                   const Put& put) {
-  const auto digit = [&](int64_t i) { return keys[i] >> shift & (kDigits - 1); };
+// Deals all keys out into as many runs as there are pieces, each above the one before, for a thread to sort by itself:
+// threads that put single keys side by side would pass the cache lines of their borders to and fro. The keys between
+// two runs are quantiles of a sample, so runs are about equally long whatever the points are like. Returns where they
+// begin, and the end.
+std::vector<int64_t> deal_into_runs(const uint64_t* keys, const Pieces& pieces, uint64_t* runs) {
+  const int64_t number = pieces.number;
+  std::vector<uint64_t> sample(number * kSampledKeys), first(number + 1);  // first key of each run
+  for (int64_t i = 0; i < number * kSampledKeys; ++i) sample[i] = keys[pieces.count * i / (number * kSampledKeys)];
+  std::sort(sample.begin(), sample.end());
+  for (int64_t run = 1; run < number; ++run) first[run] = sample[run * kSampledKeys];
+  first[number] = std::numeric_limits<uint64_t>::max();  // no key: rows have 31 bits
+  // One run after the other, without branches that depend on a key.
+  std::vector<int64_t> next(number * number);  // the place of each piece's next key in each run
   pieces.each([&](int64_t piece) {
-    uint32_t* own = places.data() + piece * kDigits;
-    std::fill_n(own, kDigits, 0);
-    for (int64_t i = pieces.begin(piece); i < pieces.end(piece); ++i) ++own[digit(i)];
+    for (int64_t run = 0; run < number; ++run) {
+      const uint64_t low = first[run], width = first[run + 1] - low;
+      int64_t found = 0;
+      for (int64_t i = pieces.begin(piece); i < pieces.end(piece); ++i) found += keys[i] - low < width;
+      next[piece * number + run] = found;
+    }
   });
-  uint32_t before = 0;
-  for (int64_t d = 0; d < kDigits; ++d) {
-    for (int64_t piece = 0; piece < pieces.number; ++piece) {
-      const uint32_t here = places[piece * kDigits + d];
-      places[piece * kDigits + d] = before;
-      before += here;
+  std::vector<int64_t> begin;
+  int64_t place = 0;
+  for (int64_t run = 0; run < number; ++run) {
+    begin.push_back(place);
+    for (int64_t piece = 0; piece < number; ++piece) place += std::exchange(next[piece * number + run], place);
+  }
+  begin.push_back(place);
+  pieces.each([&](int64_t piece) {
+    uint64_t chosen[kCodesAtOnce];  // first here, since the place behind the last key is another piece's
+    for (int64_t run = 0; run < number; ++run) {
+      const uint64_t low = first[run], width = first[run + 1] - low;
+      uint64_t* to = runs + next[piece * number + run];
+      for (int64_t i = pieces.begin(piece), end; i < pieces.end(piece); i = end) {
+        end = std::min(i + kCodesAtOnce, pieces.end(piece));
+        int64_t found = 0;
+        for (int64_t j = i; j < end; ++j) {
+          chosen[found] = keys[j];
+          found += keys[j] - low < width;
+        }
+        to = std::copy_n(chosen, found, to);
+      }
+    }
+  });
+  return begin;
+}
+
+// Radix sort; order receives the rows, and the keys are lost.
+void sort_keys(uint64_t* keys, uint64_t* other, int64_t count, int passes, int32_t* order) {
+  Places places[kMostPasses] = {};
+  for (int64_t i = 0; i < count; ++i) {
+    for (int pass = 0; pass < passes; ++pass) ++places[pass][digit(keys[i], pass)];
+  }
+  for (int pass = 0; pass < passes; ++pass) {
+    Places& next = places[pass];
+    std::exclusive_scan(next.begin(), next.end(), next.begin(), uint32_t{0});
+    if (pass + 1 < passes) {
+      for (int64_t i = 0; i < count; ++i) other[next[digit(keys[i], pass)]++] = keys[i];
+      std::swap(keys, other);
+    } else {
+      for (int64_t i = 0; i < count; ++i) order[next[digit(keys[i], pass)]++] = static_cast<int32_t>(keys[i]);
     }
   }
-  pieces.each([&](int64_t piece) {
-    uint32_t* own = places.data() + piece * kDigits;
-    for (int64_t i = pieces.begin(piece); i < pieces.end(piece); ++i) put(i, own[digit(i)]++);
-  });
 }
 
 }  // namespace
 
 template <typename T>
-void sort_along_morton_curve(const T* points, int64_t rows, int64_t dims, std::vector<int32_t>& order,
-                             int64_t threads) {
-  const int64_t count = static_cast<int64_t>(order.size());
-  const Pieces pieces{count, std::clamp<int64_t>(count / kThreadRows, 1, threads)};
-  const Cells<T> cells(points, rows, dims, order, pieces);
+void sort_along_morton_curve(const T* points, int64_t rows, int64_t dims, const int32_t* chosen, int64_t count,
+                             int32_t* order, uint64_t* scratch, Team& team) {
+  const Pieces pieces{team, count, std::clamp<int64_t>(count / kThreadRows, 1, team.threads())};
+  const Cells<T> cells(points, rows, dims, pieces);
   const int used_bits = bits_of_a_coordinate(dims) * static_cast<int>(dims);
   const int passes = count <= kOneDigitRows ? 1 : count <= kTwoDigitRows ? 2 : kMostPasses;
   const int ignored_bits = std::max(0, used_bits - passes * kDigitBits);
-  std::unique_ptr<uint64_t[]> keys(new uint64_t[count]), sorted;
-  std::vector<uint32_t> places(pieces.number * kDigits);
+  uint64_t *keys = scratch, *other = scratch + count;
   pieces.each([&](int64_t piece) {
-    make_keys(points, dims, cells, order, pieces.begin(piece), pieces.end(piece), count == rows, ignored_bits,
-              keys.get());
+    make_keys(points, dims, cells, chosen, pieces.begin(piece), pieces.end(piece), ignored_bits, keys);
   });
-  if (passes > 1) sorted.reset(new uint64_t[count]);
-  for (int pass = 0; pass + 1 < passes; ++pass) {
-    const uint64_t* from = keys.get();
-    uint64_t* to = sorted.get();
-    sort_by_digit(from, pieces, 32 + pass * kDigitBits, places,
-                  [&](int64_t i, uint32_t place) { to[place] = from[i]; });
-    keys.swap(sorted);
+  std::vector<int64_t> runs{0, count};
+  if (pieces.number > 1) {
+    runs = deal_into_runs(keys, pieces, other);
+    std::swap(keys, other);
   }
-  const uint64_t* from = keys.get();
-  int32_t* to = order.data();
-  sort_by_digit(from, pieces, 32 + (passes - 1) * kDigitBits, places,
-                [&](int64_t i, uint32_t place) { to[place] = static_cast<int32_t>(from[i]); });
+  pieces.each([&](int64_t run) {
+    sort_keys(keys + runs[run], other + runs[run], runs[run + 1] - runs[run], passes, order + runs[run]);
+  });
 }
 
-template void sort_along_morton_curve<float>(const float*, int64_t, int64_t, std::vector<int32_t>&, int64_t);
-template void sort_along_morton_curve<double>(const double*, int64_t, int64_t, std::vector<int32_t>&, int64_t);
+template void sort_along_morton_curve<float>(const float*, int64_t, int64_t, const int32_t*, int64_t, int32_t*,
+                                             uint64_t*, Team&);
+template void sort_along_morton_curve<double>(const double*, int64_t, int64_t, const int32_t*, int64_t, int32_t*,
+                                              uint64_t*, Team&);
 
 }  // namespace pointkernels

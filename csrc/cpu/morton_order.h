@@ -4,16 +4,21 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+
+#include "team.h"
 
 namespace pointkernels {
 
 inline constexpr int64_t kMaxMortonDims = 4;
 
-// Sorts `order`, which holds ascending indices of rows of `points` (rows x dims, 1 <= dims <= kMaxMortonDims), by their
-// place on the curve; rows in one cell of it stay as they were. Infinite coordinates count as the largest finite ones;
-// there must be no NaN among the rows of `order`. The work is shared by up to `threads` threads.
+// Which rows of `points` (rows x dims, 1 <= dims <= kMaxMortonDims), in their order along the curve; rows in one cell
+// of it stay as they were.
+//
+// chosen: `count` ascending numbers of rows without NaN; nullptr: all rows, count of them. Infinite coordinates count
+// as the largest finite ones. order receives `count` numbers; scratch has room for 2 * count. The members of the team
+// share the work, and the order is the same for any number of them.
 template <typename T>
-void sort_along_morton_curve(const T* points, int64_t rows, int64_t dims, std::vector<int32_t>& order, int64_t threads);
+void sort_along_morton_curve(const T* points, int64_t rows, int64_t dims, const int32_t* chosen, int64_t count,
+                             int32_t* order, uint64_t* scratch, Team& team);
 
 }  // namespace pointkernels

@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <limits>
-#include <memory>
+#include <utility>
 #include <vector>
 
+#include "aligned_array.h"
 #include "farthest_point_sampling.h"
 #include "morton_order.h"
-#include "parallel.h"
+#include "team.h"
 
 namespace pointkernels {
 
@@ -17,148 +18,191 @@ namespace pointkernels {
 template <typename T>
 constexpr T kTaken = -std::numeric_limits<T>::infinity();
 
-// A round is shared among threads from so many vectors of branches on, half a million points: below that it takes some
-// ten microseconds (9 at 100,000 points, measured), and threads gain less than it costs to start and to wait for them.
-inline constexpr int64_t kFewestSharedVectors = 64;
+// Members of a team share a round if they all have so many blocks or, of a tree, so many pairs of a sample and a vector
+// of branches: at some 100 cycles each they take several times as long as it takes to share them.
+inline constexpr int64_t kFewestSharedBlocks = 64, kFewestSharedPairs = 32;
 
 // Points in the order of the cloud; every sample passes over all of them.
 template <typename T>
 class FlatCloud {
  public:
-  FlatCloud(const T* points, int64_t count, int64_t dims, const std::vector<int32_t>& rows)
+  FlatCloud(const T* points, int64_t count, int64_t dims, const std::vector<int32_t>* rows, Team& team)
       : kernels_(*isa_kernels<T>().sampling),
+        team_(team),
         dims_(dims),
         blocks_((count + kBlock - 1) / kBlock),
+        pieces_(std::clamp<int64_t>(blocks_ / kFewestSharedBlocks, 1, team.threads())),
         packed_(blocks_ * kBlock * dims),
-        smallest_(blocks_ * kBlock, kTaken<T>) {
+        smallest_(blocks_ * kBlock),
+        maxima_(pieces_ * kSampleGroups),
+        farthest_(pieces_) {
     isa_kernels<T>().pack(points, count, dims, packed_.data());
-    for (const int32_t row : rows) smallest_[row] = std::numeric_limits<T>::infinity();
+    std::fill_n(smallest_.data(), count, rows == nullptr ? std::numeric_limits<T>::infinity() : kTaken<T>);
+    std::fill(smallest_.data() + count, smallest_.data() + blocks_ * kBlock, kTaken<T>);
+    if (rows == nullptr) return;
+    for (const int32_t row : *rows) smallest_.data()[row] = std::numeric_limits<T>::infinity();
   }
 
   int64_t row(int64_t place) const { return place; }
   int64_t place(int64_t row) const { return row; }
-  T distance(int64_t place) const { return smallest_[place]; }
-  void take(int64_t place) { smallest_[place] = kTaken<T>; }
+  T distance(int64_t place) const { return smallest_.data()[place]; }
+  void take(int64_t place) { smallest_.data()[place] = kTaken<T>; }
 
   // Lowers all entries by `count` samples (count x D); maxima (kSampleGroups) receives the largest of each group.
   void lower(const T* samples, int64_t count, T* maxima) {
-    kernels_.lower(packed_.data(), blocks_, dims_, samples, count, smallest_.data(), maxima);
+    each_piece([&](int64_t piece, int64_t first, int64_t blocks) {
+      kernels_.lower(packed_.data() + first * kBlock * dims_, blocks, dims_, samples, count,
+                     smallest_.data() + first * kBlock, maxima_.data() + piece * kSampleGroups);
+    });
+    kernels_.fold(maxima_.data(), pieces_ * kSampleGroups, maxima);
   }
   int64_t collect(T bound, int32_t* places) const { return kernels_.collect(smallest_.data(), blocks_, bound, places); }
   // Lowers by one sample and returns the place of the largest entry, the lowest row of equals.
   int64_t lower_and_find_farthest(const T* sample) {
-    return kernels_.lower_and_find_farthest(packed_.data(), blocks_, dims_, sample, smallest_.data());
+    each_piece([&](int64_t piece, int64_t first, int64_t blocks) {
+      farthest_[piece] =
+          first * kBlock + kernels_.lower_and_find_farthest(packed_.data() + first * kBlock * dims_, blocks, dims_,
+                                                            sample, smallest_.data() + first * kBlock);
+    });
+    int64_t best = farthest_[0];
+    for (const int64_t place : farthest_) {
+      if (distance(place) > distance(best)) best = place;
+    }
+    return best;
   }
 
  private:
+  template <typename Work>
+  void each_piece(const Work& work) {
+    team_.each(pieces_, [this, &work](int64_t begin, int64_t end) {
+      for (int64_t piece = begin; piece < end; ++piece) {
+        const int64_t first = blocks_ * piece / pieces_;
+        work(piece, first, blocks_ * (piece + 1) / pieces_ - first);
+      }
+    });
+  }
+
   const SamplingKernels<T>& kernels_;
-  int64_t dims_, blocks_;
-  std::vector<T> packed_, smallest_;
+  Team& team_;
+  int64_t dims_, blocks_, pieces_;
+  AlignedArray<T> packed_, smallest_, maxima_;
+  std::vector<int64_t> farthest_;
 };
 
 // Points along a Morton curve under a tree of boxes (see SampleTree); a sample touches the leaves that it can change.
 template <typename T>
 class TreeCloud {
  public:
-  TreeCloud(const T* points, int64_t point_count, int64_t dims, std::vector<int32_t> rows, int64_t threads)
-      : kernels_(*isa_kernels<T>().sampling), dims_(dims), rows_(std::move(rows)) {
-    sort_along_morton_curve(points, point_count, dims, rows_, threads);
-    const int64_t count = static_cast<int64_t>(rows_.size());
-    branch_vectors_ = (count + kSampleFan * kSampleBranchPoints - 1) / (kSampleFan * kSampleBranchPoints);
-    const int64_t branches = branch_vectors_ * kSampleFan, leaves = branches * kSampleFan;
-    const int64_t used_leaves = (count + kSampleLeafPoints - 1) / kSampleLeafPoints;
-    rows_.resize(used_leaves * kSampleLeafPoints, -1);
-    packed_.reset(new T[rows_.size() * dims]);
-    smallest_.reset(new T[rows_.size()]);
+  TreeCloud(const T* points, int64_t count, int64_t dims, const std::vector<int32_t>* rows, Team& team)
+      : kernels_(*isa_kernels<T>().sampling),
+        team_(team),
+        count_(rows == nullptr ? count : static_cast<int64_t>(rows->size())),
+        leaves_((count_ + kSampleLeafPoints - 1) / kSampleLeafPoints),
+        vectors_((leaves_ + kSampleFan * kSampleFan - 1) / (kSampleFan * kSampleFan)),
+        memory_(memory(dims)) {
+    const int64_t padded = leaves_ * kSampleLeafPoints;
+    rows_ = reinterpret_cast<int32_t*>(memory_.data());
+    // What the sort needs meanwhile lies where the points will be.
+    sort_along_morton_curve(points, count, dims, rows == nullptr ? nullptr : rows->data(), count_, rows_,
+                            reinterpret_cast<uint64_t*>(rows_ + padded), team);
+    std::fill(rows_ + count_, rows_ + padded, -1);
+    T* next = reinterpret_cast<T*>(rows_ + padded);
+    const auto numbers = [&](int64_t wanted) { return std::exchange(next, next + wanted); };
+    const int64_t branches = vectors_ * kSampleFan, boxed_leaves = branches * kSampleFan;
+    tree_ = {dims,
+             vectors_,
+             numbers(padded * dims),
+             rows_,
+             numbers(padded),
+             numbers(boxed_leaves * 2 * dims),
+             numbers(boxed_leaves),
+             nullptr,
+             numbers(branches * 2 * dims),
+             numbers(branches)};
     // A box that holds nothing is nowhere, and its farthest entry is below every distance.
-    leaf_boxes_ = empty_boxes(leaves);
-    branch_boxes_ = empty_boxes(branches);
-    leaf_farthest_.assign(leaves, kTaken<T>);
-    branch_farthest_.assign(branches, kTaken<T>);
-    const SampleTree<T> tree = this->tree();
-    parallel_for((used_leaves + kSampleFan - 1) / kSampleFan, [&](int64_t first, int64_t last) {
-      for (int64_t branch = first; branch < last; ++branch) kernels_.fill_branch(tree, points, branch, count);
+    clear_boxes(tree_.leaf_boxes, branches);
+    clear_boxes(tree_.branch_boxes, vectors_);
+    std::fill_n(tree_.leaf_farthest, boxed_leaves, kTaken<T>);
+    std::fill_n(tree_.branch_farthest, branches, kTaken<T>);
+    team_.each((leaves_ + kSampleFan - 1) / kSampleFan, [this, points](int64_t first, int64_t last) {
+      for (int64_t branch = first; branch < last; ++branch) kernels_.fill_branch(tree_, points, branch, count_);
     });
   }
 
   int64_t row(int64_t place) const { return rows_[place]; }
-  int64_t place(int64_t row) const { return std::find(rows_.begin(), rows_.end(), row) - rows_.begin(); }
-  T distance(int64_t place) const { return smallest_[place]; }
+  int64_t place(int64_t row) const { return std::find(rows_, rows_ + count_, row) - rows_; }
+  T distance(int64_t place) const { return tree_.smallest[place]; }
   void take(int64_t place) {
     // A sample that is no duplicate reaches its own leaf when it is applied, which brings the leaf up to date.
-    const bool reaches = smallest_[place] > 0 && smallest_[place] < std::numeric_limits<T>::infinity();
-    smallest_[place] = kTaken<T>;
-    if (!reaches) kernels_.refresh_leaf(tree(), place / kSampleLeafPoints);
+    T& entry = tree_.smallest[place];
+    const bool reaches = entry > 0 && entry < std::numeric_limits<T>::infinity();
+    entry = kTaken<T>;
+    if (!reaches) kernels_.refresh_leaf(tree_, place / kSampleLeafPoints);
   }
 
   void lower(const T* samples, int64_t count, T* maxima) {
     lower(samples, count);
-    kernels_.fold(leaf_farthest_.data(), static_cast<int64_t>(leaf_farthest_.size()), maxima);
+    kernels_.fold(tree_.leaf_farthest, vectors_ * kSampleFan * kSampleFan, maxima);
   }
-  int64_t collect(T bound, int32_t* places) const { return kernels_.collect_tree(tree(), bound, places); }
+  int64_t collect(T bound, int32_t* places) const { return kernels_.collect_tree(tree_, bound, places); }
 
   int64_t lower_and_find_farthest(const T* sample) {
+    const int64_t branches = vectors_ * kSampleFan;
     if (leaf_row_.empty()) {  // from now on the lowest row of the farthest points of each leaf is kept
-      leaf_row_.assign(leaf_farthest_.size(), 0);
-      const int64_t used_leaves = static_cast<int64_t>(rows_.size()) / kSampleLeafPoints;
-      for (int64_t leaf = 0; leaf < used_leaves; ++leaf) kernels_.refresh_leaf(tree(), leaf);
+      leaf_row_.assign(branches * kSampleFan, 0);
+      tree_.leaf_row = leaf_row_.data();
+      for (int64_t leaf = 0; leaf < leaves_; ++leaf) kernels_.refresh_leaf(tree_, leaf);
     }
     lower(sample, 1);
     T maxima[kSampleGroups];
-    kernels_.fold(branch_farthest_.data(), static_cast<int64_t>(branch_farthest_.size()), maxima);
+    kernels_.fold(tree_.branch_farthest, branches, maxima);
     const T farthest = *std::max_element(maxima, maxima + kSampleGroups);
     int64_t best = -1;
-    for (size_t branch = 0; branch < branch_farthest_.size(); ++branch) {
-      if (branch_farthest_[branch] != farthest) continue;
-      for (int64_t leaf = branch * kSampleFan; leaf < static_cast<int64_t>(branch + 1) * kSampleFan; ++leaf) {
-        if (leaf_farthest_[leaf] != farthest) continue;
+    for (int64_t branch = 0; branch < branches; ++branch) {
+      if (tree_.branch_farthest[branch] != farthest) continue;
+      for (int64_t leaf = branch * kSampleFan; leaf < (branch + 1) * kSampleFan; ++leaf) {
+        if (tree_.leaf_farthest[leaf] != farthest) continue;
         if (best < 0 || leaf_row_[leaf] < leaf_row_[best]) best = leaf;
       }
     }
-    const auto first = rows_.begin() + best * kSampleLeafPoints;
-    return std::find(first, first + kSampleLeafPoints, leaf_row_[best]) - rows_.begin();
+    const int32_t* first = rows_ + best * kSampleLeafPoints;
+    return std::find(first, first + kSampleLeafPoints, leaf_row_[best]) - rows_;
   }
 
  private:
-  std::vector<T> empty_boxes(int64_t count) const {
-    std::vector<T> boxes(count * 2 * dims_, std::numeric_limits<T>::infinity());
-    for (int64_t group = 0; group < count / kSampleFan; ++group) {
-      std::fill_n(boxes.begin() + (2 * group + 1) * dims_ * kSampleFan, dims_ * kSampleFan,
-                  -std::numeric_limits<T>::infinity());
-    }
-    return boxes;
+  // Bytes for the rows, and for the points and what belongs to them or what the sort needs before.
+  int64_t memory(int64_t dims) const {
+    const int64_t branches = vectors_ * kSampleFan, padded = leaves_ * kSampleLeafPoints;
+    const int64_t numbers = padded * (dims + 1) + branches * (kSampleFan + 1) * (2 * dims + 1);
+    return padded * sizeof(int32_t) + std::max<int64_t>(numbers * sizeof(T), 2 * count_ * sizeof(uint64_t));
   }
 
-  SampleTree<T> tree() const {
-    // The kernels change the entries and what is derived from them, never the points; constness ends here.
-    TreeCloud& self = const_cast<TreeCloud&>(*this);
-    return {dims_,
-            branch_vectors_,
-            packed_.get(),
-            rows_.data(),
-            self.smallest_.get(),
-            self.leaf_boxes_.data(),
-            self.leaf_farthest_.data(),
-            leaf_row_.empty() ? nullptr : self.leaf_row_.data(),
-            self.branch_boxes_.data(),
-            self.branch_farthest_.data()};
+  void clear_boxes(T* boxes, int64_t groups) const {
+    const int64_t half = tree_.dims * kSampleFan;
+    for (; groups > 0; --groups, boxes += 2 * half) {
+      std::fill_n(boxes, half, std::numeric_limits<T>::infinity());
+      std::fill_n(boxes + half, half, -std::numeric_limits<T>::infinity());
+    }
   }
 
   void lower(const T* samples, int64_t count) {
-    const SampleTree<T> tree = this->tree();
-    const auto work = [&](int64_t first, int64_t last) { kernels_.lower_tree(tree, first, last, samples, count); };
-    if (branch_vectors_ < kFewestSharedVectors) {
-      work(0, branch_vectors_);
+    const auto work = [this, samples, count](int64_t first, int64_t last) {
+      kernels_.lower_tree(tree_, first, last, samples, count);
+    };
+    if (count * vectors_ < kFewestSharedPairs * team_.threads()) {
+      work(0, vectors_);
     } else {
-      parallel_for(branch_vectors_, work);
+      team_.each(vectors_, work);
     }
   }
 
   const SamplingKernels<T>& kernels_;
-  int64_t dims_, branch_vectors_;
-  std::vector<int32_t> rows_, leaf_row_;
-  std::unique_ptr<T[]> packed_, smallest_;  // not set to zero first: they are the larger part of the memory
-  std::vector<T> leaf_boxes_, leaf_farthest_, branch_boxes_, branch_farthest_;
+  Team& team_;
+  int64_t count_, leaves_, vectors_;  // points, leaves that hold any, vectors of branches
+  AlignedArray<unsigned char> memory_;
+  int32_t* rows_;
+  std::vector<int32_t> leaf_row_;
+  SampleTree<T> tree_;
 };
 
 }  // namespace pointkernels

@@ -52,8 +52,14 @@ def farthest_point_sampling(
     if num_samples > count:
         raise ValueError(f"num_samples must be at most the number of points, {count}, got {num_samples}")
     extents = _batch.extents(lengths, "lengths", points, "points")
-    samples: Tensor = torch.ops.pointkernels.farthest_point_sampling(
-        _batch.rows(points.detach()), extents, _first_samples(start, points, lengths), batch, num_samples
+    # The overload by its name: to let torch choose one takes it longer than all that is done here, on a cold cache a
+    # tenth of what it takes to sample eight clouds of 1,024 points.
+    samples: Tensor = torch.ops.pointkernels.farthest_point_sampling.default(
+        _batch.rows(points.detach() if points.requires_grad else points),
+        extents,
+        _first_samples(start, points, lengths),
+        batch,
+        num_samples,
     )
     return samples
 
