@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import torch
@@ -76,6 +77,8 @@ def _first_samples(start: int | Tensor | str, points: Tensor, lengths: Tensor | 
         # Known here; asking the device would take it as long as sampling a small cloud.
         if not 0 <= start < count:
             raise ValueError(f"start must {rule}, got {start}")
+        if type(points) is Tensor and points.is_cpu and not torch.compiler.is_compiling():
+            return _same_on_cpu(start, batch)
         return torch.full((batch,), start, dtype=torch.int64, device=points.device)
     sizes = torch.full((batch,), count, device=points.device) if lengths is None else lengths
     if isinstance(start, str):
@@ -90,6 +93,12 @@ def _first_samples(start: int | Tensor | str, points: Tensor, lengths: Tensor | 
     # An empty cloud has no first sample, so its start is not looked at.
     _checks.check_range(torch.where(sizes > 0, first, 0), "start", 0, (sizes - 1).clamp(min=0), rule)
     return first
+
+
+@functools.lru_cache(maxsize=32)
+def _same_on_cpu(start: int, batch: int) -> Tensor:
+    """`start` as (B,) int64, kept, since nothing writes to it: filling it takes a tenth of a small cloud's time."""
+    return torch.full((batch,), start, dtype=torch.int64, device="cpu")
 
 
 @fake_kernel("pointkernels::farthest_point_sampling")
