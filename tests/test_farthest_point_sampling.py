@@ -144,18 +144,34 @@ def test_large_clouds_to_the_last_point(name: str, device: str) -> None:
     assert_equals_reference(points, points.shape[1])
 
 
-def test_threads_share_one_large_cloud() -> None:
-    points = _randn(30_000)
+def _with_nan(points: Tensor) -> Tensor:
+    points[0, ::5] = torch.nan
+    return points
+
+
+# Of so many coordinates that five threads have a part each, on every path.
+SHARED_CLOUDS = {
+    "tree": lambda: _randn(60_000),
+    "lattice": lambda: _lattice(38),
+    "nan": lambda: _with_nan(_randn(60_000)),
+    "skewed": lambda: _randn(60_000) ** 5,
+    "flat": lambda: _randn(30_000, 6),
+    "flat_levels": lambda: _randn(30_000, 6).round(),
+}
+
+
+@pytest.mark.parametrize("name", SHARED_CLOUDS)
+def test_threads_share_one_large_cloud(name: str) -> None:
+    points = SHARED_CLOUDS[name]()
     threads = torch.get_num_threads()
     try:
-        samples = []
-        for count in (1, 2, 3):
+        assert_equals_reference(points, 80)
+        one = pointkernels.farthest_point_sampling(points, 300)
+        for count in (2, 3, 5):
             torch.set_num_threads(count)
-            samples.append(pointkernels.farthest_point_sampling(points, 500))
+            assert torch.equal(pointkernels.farthest_point_sampling(points, 300), one)
     finally:
         torch.set_num_threads(threads)
-    assert torch.equal(samples[0], samples[1])
-    assert torch.equal(samples[0], samples[2])
 
 
 @pytest.mark.too_large_to_emulate
