@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <new>
 #include <vector>
 
 #include "isa.h"
@@ -174,16 +175,28 @@ void sample_clouds(const Tensor& points, const Clouds& clouds, const int64_t* st
   const int64_t threads = torch::stable::get_num_threads();
   int64_t most = 1;
   for (int64_t c = 0; c < clouds.count; ++c) most = std::max(most, std::min(members(c), threads));
+  const auto with_team = [](int64_t number, const auto& lead) {
+    Team team(number);
+    parallel_for(team.threads(), [&](int64_t member, int64_t) { team.join(member, lead); });
+  };
   if (clouds.count >= most) {
-    parallel_for(clouds.count, [&](int64_t first, int64_t last) {
-      Team alone(1);
-      for (int64_t c = first; c < last; ++c) sample(c, alone);
+    // A team here, too: it does not wait for a thread that has yet to wake up, which may take as long as some clouds
+    // do.
+    std::atomic<bool> failed{false};
+    with_team(std::min(threads, clouds.count), [&](Team& team) {
+      team.each(clouds.count, [&sample, &failed](int64_t first, int64_t last) {
+        try {
+          Team alone(1);
+          for (int64_t c = first; c < last; ++c) sample(c, alone);
+        } catch (const std::bad_alloc&) {
+          failed.store(true, std::memory_order_relaxed);
+        }
+      });
     });
+    STD_TORCH_CHECK(!failed.load(), "not enough memory for the work space of a thread");
   } else {  // one cloud after the other, all threads at each
     for (int64_t c = 0; c < clouds.count; ++c) {
-      Team team(std::min(members(c), threads));
-      parallel_for(team.threads(),
-                   [&](int64_t member, int64_t) { team.join(member, [&](Team& joined) { sample(c, joined); }); });
+      with_team(std::min(members(c), threads), [&](Team& team) { sample(c, team); });
     }
   }
 }
