@@ -133,15 +133,16 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
   // finite, which takes `moved` off all pre-activations. The mean that is returned is that of what is left. On a CPU
   // only.
   //   x (R, C), weight (O, 2 C) of [x_j - x_i, x_i], else as above
-  //   -> as above, and shift (C), moved (O), used (R) bool
+  //   -> as above but for gathered, and shift (C), moved (O), used (R) bool
   library.def(
       "_edge_conv_of_rows(Tensor x, Tensor weight, Tensor neighbors, int cloud_size, Tensor bn_weight, Tensor bn_bias,"
       " Tensor? mean, Tensor? var, float eps, float negative_slope) -> (Tensor output, Tensor mean, Tensor var,"
-      " Tensor count, Tensor extremum, Tensor slot, Tensor gathered, Tensor shift, Tensor moved, Tensor used)");
+      " Tensor count, Tensor extremum, Tensor slot, Tensor shift, Tensor moved, Tensor used)");
+  // `constant`: whether the statistics were given.
   //   -> grad_x (R, C), empty unless for_x, grad_weight (O, 2 C), grad_bn_weight (O), grad_bn_bias (O)
   library.def(
       "_edge_conv_of_rows_backward(Tensor grad, Tensor x, Tensor weight, bool for_x, Tensor neighbors, int cloud_size,"
       " Tensor bn_weight, Tensor bn_bias, Tensor mean, Tensor var, Tensor count, Tensor extremum, Tensor slot,"
-      " Tensor? gathered, Tensor shift, Tensor used, float eps, float negative_slope)"
+      " Tensor shift, Tensor used, bool constant, float eps, float negative_slope)"
       " -> (Tensor grad_x, Tensor grad_weight, Tensor grad_bn_weight, Tensor grad_bn_bias)");
 }

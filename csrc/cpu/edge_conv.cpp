@@ -40,7 +40,7 @@ void statistics(const std::vector<double>& moments, int64_t units, int64_t chann
   }
 }
 
-// Fills all results but the count; given statistics are there already.
+// Fills all results but the count; given statistics are there already. The last may be empty.
 template <typename T>
 void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Arguments& arguments, const Results& results) {
   const Tensor &output = std::get<0>(results), &mean = std::get<1>(results), &var = std::get<2>(results);
@@ -49,15 +49,16 @@ void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Argumen
   const bool with_statistics = !arguments.given_mean.has_value();
   const IsaKernels<T>& isa = isa_kernels<T>();
   const int64_t window = edge_conv_window(cloud_size), windows = rows > 0 ? pieces_of(rows, window) : 0;
+  const int64_t stride = edge_conv_stride<T>(2 * channels);
   const int64_t units = pieces_of(window, kEdgeConvRows), slot_bytes = k <= kMaxByteSlots ? 1 : 4;
   std::vector<double> moments(with_statistics ? windows * units * 2 * channels : 0, 0.0);
   for_each_window(windows, [&](int64_t first, int64_t last) {
-    const Space<T> products = uninitialized<T>(std::min(window, rows) * nodes.stride());
+    const Space<T> products = uninitialized<T>(std::min(window, rows) * stride);
     for (int64_t w = first; w < last; ++w) {
       const int64_t begin = w * window, size = std::min(window, rows - begin);
-      nodes.write(begin, size, products.get());
+      nodes.write(begin, size, products.get(), stride);
       const EdgeConvGather<T> task{products.get(),
-                                   nodes.stride(),
+                                   stride,
                                    lists.neighbors + begin * k,
                                    lists.degrees.data() + begin,
                                    k,
@@ -66,8 +67,8 @@ void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Argumen
                                    arguments.bn_weight.const_data_ptr<T>(),
                                    extremum.mutable_data_ptr<T>() + begin * channels,
                                    static_cast<char*>(slot.mutable_data_ptr()) + begin * channels * slot_bytes,
-                                   with_statistics ? gathered.mutable_data_ptr<T>() + begin * channels : nullptr};
-      const EdgeConvPieces pieces(size, channels, edge_conv_channels<T>(cloud_size, channels));
+                                   gathered.numel() > 0 ? gathered.mutable_data_ptr<T>() + begin * channels : nullptr};
+      const EdgeConvPieces pieces(size, channels, edge_conv_channels(cloud_size, channels, sizeof(T)));
       parallel_for(pieces.count(), [&](int64_t first_piece, int64_t last_piece) {
         for (int64_t index = first_piece; index < last_piece; ++index) {
           double* const sums = moments.data() + (w * units + pieces.unit(index)) * 2 * channels;
@@ -117,7 +118,7 @@ void check(const Tensor& like, const Arguments& arguments) {
   }
 }
 
-Results new_results(const Tensor& like, const CheckedLists& lists, const Arguments& arguments) {
+Results new_results(const Tensor& like, const CheckedLists& lists, const Arguments& arguments, bool gathered) {
   const int64_t channels = arguments.bn_weight.size(0);
   const auto matrix = [&] { return torch::stable::new_empty(like, {lists.rows, channels}); };
   // An operator must not return its inputs, so given statistics are copied.
@@ -131,7 +132,7 @@ Results new_results(const Tensor& like, const CheckedLists& lists, const Argumen
                         torch::stable::new_empty(like, {}, ScalarType::Double),
                         matrix(),
                         torch::stable::new_empty(like, {lists.rows, channels}, slots),
-                        arguments.given_mean.has_value() ? torch::stable::new_empty(like, {0}) : matrix()};
+                        gathered ? matrix() : torch::stable::new_empty(like, {0})};
   *std::get<3>(results).mutable_data_ptr<double>() = static_cast<double>(lists.edges);
   return results;
 }
@@ -145,7 +146,7 @@ Results edge_conv(const Tensor& nodes, const Tensor& neighbors, int64_t cloud_si
   const Arguments arguments{neighbors, cloud_size, bn_weight, bn_bias, mean, var, eps, negative_slope};
   check(nodes, arguments);
   const CheckedLists lists(neighbors, cloud_size);
-  const Results results = new_results(nodes, lists, arguments);
+  const Results results = new_results(nodes, lists, arguments, !mean.has_value());
   const auto run_as = [&](auto zero) {
     using T = decltype(zero);
     run(EdgeConvNodes<T>(nodes.const_data_ptr<T>(), channels, bn_weight.const_data_ptr<T>()), lists, arguments,
@@ -165,7 +166,7 @@ void write_moved(const T* weight, const T* shift, int64_t channels, int64_t inpu
   }
 }
 
-using RowResults = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using RowResults = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 RowResults edge_conv_of_rows(const Tensor& x, const Tensor& weight, const Tensor& neighbors, int64_t cloud_size,
                              const Tensor& bn_weight, const Tensor& bn_bias, std::optional<Tensor> mean,
@@ -174,7 +175,7 @@ RowResults edge_conv_of_rows(const Tensor& x, const Tensor& weight, const Tensor
   const Arguments arguments{neighbors, cloud_size, bn_weight, bn_bias, mean, var, eps, negative_slope};
   check(x, arguments);
   const CheckedLists lists(neighbors, cloud_size);
-  const Results results = new_results(x, lists, arguments);
+  const Results results = new_results(x, lists, arguments, false);
   const int64_t rows = x.size(0), inputs = x.size(1), channels = bn_weight.size(0);
   const Tensor shift = torch::stable::new_empty(x, {inputs}), moved = torch::stable::empty_like(bn_weight);
   const Tensor used = torch::stable::new_empty(x, {rows}, ScalarType::Bool);
@@ -195,7 +196,8 @@ RowResults edge_conv_of_rows(const Tensor& x, const Tensor& weight, const Tensor
         lists, arguments, results);
   };
   x.scalar_type() == ScalarType::Float ? run_as(0.0f) : run_as(0.0);
-  return std::tuple_cat(results, std::make_tuple(shift, moved, used));
+  const auto& [output, means, vars, count, extremum, slot, gathered] = results;
+  return {output, means, vars, count, extremum, slot, shift, moved, used};
 }
 
 }  // namespace

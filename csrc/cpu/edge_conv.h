@@ -1,8 +1,8 @@
 // Work descriptions of the EdgeConv passes over edges and rows; the loops are in edge_conv_rows.h.
 // All of them see the rows of a window, counted from its first.
 //
-// Notation as in library.cpp: a row's node products are [u | v], 2 * channels wide and `stride` apart; edge (i, s)
-// points at row j = i / cloud_size * cloud_size + neighbors[i, s]; its pre-activation is u_j + v_i.
+// Notation as in library.cpp: a row's node products are [u | v], 2 * channels wide; edge (i, s) points at row
+// j = i / cloud_size * cloud_size + neighbors[i, s]; its pre-activation is u_j + v_i. Rows are `stride` apart.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ struct EdgeConvGather {
   const T* bn_weight;  // (channels)
   T* extremum;         // (rows, channels)
   void* slot;          // (rows, channels), uint8 for k <= kMaxByteSlots, else int32
-  T* gathered;         // (rows, channels), or nullptr when no statistics are wanted
+  T* gathered;         // (rows, channels), or nullptr when not wanted
 };
 
 // BatchNorm and LeakyReLU of the winning pre-activations; 0 in rows without edges.
@@ -61,13 +61,13 @@ struct EdgeConvWinners {
 template <typename T>
 struct EdgeConvScatter {
   EdgeConvWinners<T> winners;
-  const int64_t* neighbors;  // (rows, k)
+  const int64_t* neighbors;             // (rows, k)
   const int32_t *degrees, *in_degrees;  // (rows): edges out and in
   int64_t rows, cloud_size;
-  const T* gathered;     // (rows, channels); nullptr: the statistics are constants, without the two factors below
+  bool dense;            // if not, the statistics are constants, without the two factors below
   const T* dense_scale;  // (channels) factor of u_j - mean and v_i - mean, summed over edges
   const T* dense_bias;   // (channels) added once an edge
-  T* nodes;              // (rows, 2 channels): node products, which are replaced by their gradients
+  T* nodes;              // (rows, 3 channels): [u | v | nothing], which becomes [u | gradient of v | gradient of u]
   int64_t stride;
 };
 

@@ -20,7 +20,7 @@ struct Arguments {
   const Tensor &grad, &neighbors;
   int64_t cloud_size;
   const Tensor &bn_weight, &bn_bias, &mean, &var, &count, &extremum, &slot;
-  const std::optional<Tensor>& gathered;
+  bool dense;  // whether the gradient goes through the statistics
   double eps, negative_slope;
 
   int64_t rows() const { return neighbors.size(0); }
@@ -84,20 +84,25 @@ Factors<T> reduce(const Arguments& arguments, T* grad_weight, T* grad_bias) {
   return factors;
 }
 
-// The gradients of the node products of all windows [first, last), one window after the other: done(begin, size,
-// grad_nodes) is told where those of a window are, `stride` apart.
+// The gradients of the node products of all windows [first, last), one window after the other: done(begin, size, grads)
+// is told where those of a window are, first that of v, then that of u, as far apart as scatter_stride() says.
+template <typename T>
+int64_t scatter_stride(int64_t channels) {
+  return edge_conv_stride<T>(3 * channels);
+}
+
 template <typename T, typename Done>
 void scatter_windows(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Arguments& arguments,
                      const Factors<T>& factors, int64_t first, int64_t last, const Done& done) {
   const int64_t rows = lists.rows, k = lists.k, channels = arguments.channels(), cloud_size = lists.cloud_size;
   const int64_t window = edge_conv_window(cloud_size), most = std::min(window, rows);
-  const bool dense = arguments.gathered.has_value();
+  const int64_t stride = scatter_stride<T>(channels);
   const IsaKernels<T>& isa = isa_kernels<T>();
-  const Space<T> grad_nodes = uninitialized<T>(most * nodes.stride());
+  const Space<T> space = uninitialized<T>(most * stride);
   std::vector<int32_t> in_degrees(most);
   for (int64_t w = first; w < last; ++w) {
     const int64_t begin = w * window, size = std::min(window, rows - begin);
-    if (dense) nodes.write(begin, size, grad_nodes.get());
+    if (arguments.dense) nodes.write(begin, size, space.get(), stride);
     const int64_t* const neighbors = lists.neighbors + begin * k;
     std::fill(in_degrees.begin(), in_degrees.end(), 0);
     for (int64_t i = 0; i < size; ++i) {
@@ -112,20 +117,20 @@ void scatter_windows(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, c
                                   in_degrees.data(),
                                   size,
                                   cloud_size,
-                                  dense ? arguments.gathered->const_data_ptr<T>() + begin * channels : nullptr,
+                                  arguments.dense,
                                   factors.dense_scale.data(),
                                   factors.dense_bias.data(),
-                                  grad_nodes.get(),
-                                  nodes.stride()};
+                                  space.get(),
+                                  stride};
     // Some channels at a time for the cache's sake, and so few that there is work for all threads.
     const int64_t threads = torch::stable::get_num_threads(), share = pieces_of(channels, last - first < threads ? threads : 1);
-    const int64_t block = std::min(edge_conv_channels<T>(cloud_size, channels), pieces_of(share, 16) * 16);
+    const int64_t block = std::min(edge_conv_channels(cloud_size, channels, 2 * sizeof(T)), pieces_of(share, 16) * 16);
     parallel_for(pieces_of(channels, std::max<int64_t>(block, 1)), [&](int64_t first_block, int64_t last_block) {
       for (int64_t b = first_block; b < last_block; ++b) {
         isa.edge_conv_scatter(task, b * block, std::min((b + 1) * block, channels));
       }
     });
-    done(begin, size, grad_nodes.get());
+    done(begin, size, space.get() + channels);
   }
 }
 
@@ -133,11 +138,14 @@ template <typename T>
 void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Arguments& arguments, T* grad_nodes,
          T* grad_bn_weight, T* grad_bn_bias) {
   const Factors<T> factors = reduce<T>(arguments, grad_bn_weight, grad_bn_bias);
-  const int64_t columns = 2 * arguments.channels(), window = edge_conv_window(arguments.cloud_size);
+  const int64_t channels = arguments.channels(), window = edge_conv_window(arguments.cloud_size);
+  const int64_t stride = scatter_stride<T>(channels);
   for_each_window(lists.rows > 0 ? pieces_of(lists.rows, window) : 0, [&](int64_t first, int64_t last) {
     scatter_windows(nodes, lists, arguments, factors, first, last, [&](int64_t begin, int64_t size, const T* from) {
       for (int64_t i = 0; i < size; ++i) {
-        std::copy_n(from + i * nodes.stride(), columns, grad_nodes + (begin + i) * columns);
+        T* const to = grad_nodes + (begin + i) * 2 * channels;
+        std::copy_n(from + i * stride, channels, to + channels);
+        std::copy_n(from + i * stride + channels, channels, to);
       }
     });
   });
@@ -152,13 +160,15 @@ void run_of_rows(const CenteredRows<T>& x, const T* weight, const CheckedLists& 
   const int64_t window = edge_conv_window(lists.cloud_size), windows = rows > 0 ? pieces_of(rows, window) : 0;
   const std::vector<T> node_weight = edge_conv_node_weight(weight, channels, inputs);
   const EdgeConvNodes<T> nodes(x, node_weight, channels);
-  const Panels<T> back(node_weight.data(), columns, inputs, inputs, 1);
+  std::vector<T> weight_of_grads(node_weight);
+  std::rotate(weight_of_grads.begin(), weight_of_grads.begin() + channels * inputs, weight_of_grads.end());
+  const Panels<T> back(weight_of_grads.data(), columns, inputs, inputs, 1);
   const int64_t group = std::max<int64_t>(pieces_of(windows, kGroups), 1), groups = pieces_of(windows, group);
   std::vector<TransposedProduct<T>> products(std::max<int64_t>(groups, 1), TransposedProduct<T>(columns, inputs));
   for_each_window(groups, [&](int64_t first, int64_t last) {
     for (int64_t g = first; g < last; ++g) {
-      const auto add = [&](int64_t begin, int64_t size, const T* grad_nodes) {
-        const Rows<T> upstream(grad_nodes, size, columns, nodes.stride());
+      const auto add = [&](int64_t begin, int64_t size, const T* grads) {
+        const Rows<T> upstream(grads, size, columns, scatter_stride<T>(channels));
         if (grad_x != nullptr) multiply(upstream, back, grad_x + begin * inputs, inputs);
         products[g].add(upstream, x.part(begin, size));
       };
@@ -168,11 +178,11 @@ void run_of_rows(const CenteredRows<T>& x, const T* weight, const CheckedLists& 
   for (int64_t g = 1; g < groups; ++g) products[0].add(products[g]);
   for (int64_t o = 0; o < channels; ++o) {
     // Through the statistics of this batch, what is common to all rows has no effect.
-    const T common = arguments.gathered.has_value() ? T{0} : factors.scale[o] * grad_bn_bias[o];
+    const T common = arguments.dense ? T{0} : factors.scale[o] * grad_bn_bias[o];
     T *of_difference = grad_weight + 2 * o * inputs, *of_own = of_difference + inputs;
     for (int64_t c = 0; c < inputs; ++c) {
-      const T of_v = products[0].at(channels + o, c);
-      of_difference[c] = products[0].at(o, c) - of_v;
+      const T of_v = products[0].at(o, c);
+      of_difference[c] = products[0].at(channels + o, c) - of_v;
       of_own[c] = of_v + common * x.shift[c];
     }
   }
@@ -202,8 +212,8 @@ std::tuple<Tensor, Tensor, Tensor> edge_conv_backward(const Tensor& grad, const 
                                                       std::optional<Tensor> gathered, double eps,
                                                       double negative_slope) {
   check_floating(nodes, "nodes", 2);
-  const Arguments arguments{grad,  neighbors, cloud_size, bn_weight, bn_bias, mean, var,
-                            count, extremum,  slot,       gathered,  eps,     negative_slope};
+  const Arguments arguments{grad,  neighbors, cloud_size, bn_weight,            bn_bias, mean, var,
+                            count, extremum,  slot,       gathered.has_value(), eps,     negative_slope};
   check(arguments, nodes);
   Tensor grad_nodes = torch::stable::empty_like(nodes);
   Tensor grad_weight = torch::stable::empty_like(bn_weight), grad_bias = torch::stable::empty_like(bn_bias);
@@ -219,11 +229,11 @@ std::tuple<Tensor, Tensor, Tensor> edge_conv_backward(const Tensor& grad, const 
 std::tuple<Tensor, Tensor, Tensor, Tensor> edge_conv_of_rows_backward(
     const Tensor& grad, const Tensor& x, const Tensor& weight, bool for_x, const Tensor& neighbors, int64_t cloud_size,
     const Tensor& bn_weight, const Tensor& bn_bias, const Tensor& mean, const Tensor& var, const Tensor& count,
-    const Tensor& extremum, const Tensor& slot, std::optional<Tensor> gathered, const Tensor& shift, const Tensor& used,
-    double eps, double negative_slope) {
+    const Tensor& extremum, const Tensor& slot, const Tensor& shift, const Tensor& used, bool constant, double eps,
+    double negative_slope) {
   check_edge_conv_weight(x, weight, bn_weight);
   const Arguments arguments{grad,  neighbors, cloud_size, bn_weight, bn_bias, mean, var,
-                            count, extremum,  slot,       gathered,  eps,     negative_slope};
+                            count, extremum,  slot,       !constant, eps,     negative_slope};
   check(arguments, x);
   check_like(shift, "shift", 1, x);
   STD_TORCH_CHECK(shift.size(0) == x.size(1) && used.scalar_type() == ScalarType::Bool && used.is_contiguous() &&

@@ -22,19 +22,19 @@ inline constexpr int64_t kEdgeConvWindow = 1024;
 // the lists.
 inline constexpr int64_t kEdgeConvCache = 400 << 10, kEdgeConvChannels = 32;
 
-// Channels of a piece of work whose edges lead to `rows` rows: so few that what is read there stays in the cache.
-template <typename T>
-int64_t edge_conv_channels(int64_t rows, int64_t channels) {
-  const int64_t fit = kEdgeConvCache / (sizeof(T) * std::max<int64_t>(rows, 1)) / kEdgeConvChannels * kEdgeConvChannels;
+// Channels of a piece of work: so few that what is needed of the rows that edges lead to, `bytes` a channel, stays in
+// the cache.
+inline int64_t edge_conv_channels(int64_t rows, int64_t channels, int64_t bytes) {
+  const int64_t fit = kEdgeConvCache / (bytes * std::max<int64_t>(rows, 1)) / kEdgeConvChannels * kEdgeConvChannels;
   // A cloud that does not fit with the fewest channels does not fit at all.
   return fit < kEdgeConvChannels ? channels : std::min(fit, channels);
 }
 
-// Node products are an odd number of cache lines apart, so that no part of a cache is left over.
+// How far rows of so many numbers are apart: an odd number of cache lines, so that no part of a cache is left over.
 template <typename T>
-int64_t edge_conv_stride(int64_t channels) {
+int64_t edge_conv_stride(int64_t columns) {
   constexpr int64_t kLine = 64 / sizeof(T);
-  return ((2 * channels + kLine - 1) / kLine | 1) * kLine;
+  return ((columns + kLine - 1) / kLine | 1) * kLine;
 }
 
 // Clouds are worked on one after the other, small ones several together: the rows of a window.
@@ -97,18 +97,16 @@ class EdgeConvNodes {
     weight_.reset(new Panels<T>(node_weight.data(), x.channels, 2 * channels, 1, x.channels));
   }
 
-  int64_t stride() const { return edge_conv_stride<T>(channels_); }
-
-  void write(int64_t begin, int64_t count, T* to) const {
+  void write(int64_t begin, int64_t count, T* to, int64_t stride) const {
     if (nodes_ == nullptr) {
-      multiply(x_.part(begin, count), *weight_, to, stride());
+      multiply(x_.part(begin, count), *weight_, to, stride);
       return;
     }
     parallel_for(count, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
-        std::copy_n(nodes_ + (begin + i) * 2 * channels_, 2 * channels_, to + i * stride());
+        std::copy_n(nodes_ + (begin + i) * 2 * channels_, 2 * channels_, to + i * stride);
         for (int64_t c = 0; c < channels_ && signs_ != nullptr; ++c) {
-          if (signs_[c] < 0) to[i * stride() + c] *= -1;
+          if (signs_[c] < 0) to[i * stride + c] *= -1;
         }
       }
     });

@@ -142,7 +142,7 @@ void gather_channels(const EdgeConvGather<typename V::value>& task, int64_t i, c
     store_slots(of.slots[c], slot_row, channel + at, bytes);
     if constexpr (kStatistics) {
       const V sum = of.sum[c] * sign;
-      sum.store(task.gathered + i * task.channels + channel + at);
+      if (task.gathered != nullptr) sum.store(task.gathered + i * task.channels + channel + at);
       if (list.degree == 0) continue;
       // The sum of u + v over the edges, and of its square.
       const V total = V::fma(degree, v, sum);
@@ -176,7 +176,7 @@ void gather_rows(const EdgeConvGather<T>& task, const EdgeConvPiece& piece, doub
 
 template <typename T>
 void edge_conv_gather(const EdgeConvGather<T>& task, const EdgeConvPiece& piece, double* moments) {
-  if (task.gathered != nullptr) {
+  if (moments != nullptr) {
     gather_rows<T, true>(task, piece, moments);
   } else {
     gather_rows<T, false>(task, piece, moments);
@@ -243,12 +243,11 @@ void edge_conv_winners(const EdgeConvWinners<T>& task, int64_t begin, int64_t en
 //   dense_scale v_i, and scale t where it won,
 // and row j's own part is in_degree (dense_scale (u_j - mean) + dense_bias); the gradient of v is alike. Rows are added
 // to in the order of the edges, whatever the number of threads.
-template <typename V, int64_t kCount, typename Slot>
+template <typename V, int64_t kCount, typename Slot, bool kDense>
 void scatter_channels(const EdgeConvScatter<typename V::value>& task, int64_t channel) {
   using T = typename V::value;
   const EdgeConvWinners<T>& winners = task.winners;
   const int64_t channels = winners.channels, k = winners.k, stride = task.stride;
-  const bool dense = task.gathered != nullptr;
   const V zero = V::broadcast(0);
   for (int64_t j = 0; j < task.rows; ++j) {
     T* const u = task.nodes + j * stride + channel;
@@ -256,65 +255,68 @@ void scatter_channels(const EdgeConvScatter<typename V::value>& task, int64_t ch
     for (int64_t c = 0; c < kCount; ++c) {
       const int64_t at = c * V::width;
       V own = zero;
-      if (dense) {
+      if constexpr (kDense) {
         const V offset = V::load(u + at) - V::load(winners.mean + channel + at);
         own = in * V::fma(V::load(task.dense_scale + channel + at), offset, V::load(task.dense_bias + channel + at));
       }
-      own.store(u + at);
+      own.store(u + 2 * channels + at);
     }
   }
   for (int64_t i = 0; i < task.rows; ++i) {
-    T* const cloud = task.nodes + i / task.cloud_size * task.cloud_size * stride + channel;
-    T* const v_row = task.nodes + i * stride + channels + channel;
-    const V out = V::broadcast(static_cast<T>(task.degrees[i]));
-    V lost[kCount], won[kCount];
-    for (int64_t c = 0; c < kCount; ++c) {
-      const int64_t at = channel + c * V::width;
-      V offset, grad = zero;
-      lost[c] = zero;
-      if (task.degrees[i] > 0) grad = V::load(winners.scale + at) * winner_gradient<V>(winners, i, at, &offset);
-      won[c] = grad;
-      if (dense) {
-        const V v = V::load(v_row + c * V::width), gathered = V::load(task.gathered + i * channels + at);
-        const V dense_scale = V::load(task.dense_scale + at);
-        lost[c] = dense_scale * v;
-        won[c] = grad + lost[c];
-        const V deviations = V::fma(out, v - V::load(winners.mean + at), gathered);
-        grad = grad + V::fma(dense_scale, deviations, out * V::load(task.dense_bias + at));
-      }
-      grad.store(v_row + c * V::width);
-    }
     const int64_t* list = task.neighbors + i * k;
     const Slot* slot = static_cast<const Slot*>(winners.slot) + i * channels + channel;
+    T* const cloud = task.nodes + i / task.cloud_size * task.cloud_size * stride + channel;
+    T* const v = task.nodes + i * stride + channels + channel;
+    V grad[kCount], lost[kCount], won[kCount], gathered[kCount];
+    for (int64_t c = 0; c < kCount; ++c) {
+      const int64_t at = channel + c * V::width;
+      V offset;
+      grad[c] = lost[c] = gathered[c] = zero;
+      if (task.degrees[i] > 0) grad[c] = V::load(winners.scale + at) * winner_gradient<V>(winners, i, at, &offset);
+      if constexpr (kDense) lost[c] = V::load(task.dense_scale + at) * V::load(v + c * V::width);
+      won[c] = grad[c] + lost[c];
+    }
     for (int64_t s = 0; s < k; ++s) {
       if (list[s] < 0) continue;
       T* const u = cloud + list[s] * stride;
+      T* const to = u + 2 * channels;
       for (int64_t c = 0; c < kCount; ++c) {
-        const V part = V::select(V::matches(slot + c * V::width, s), won[c], lost[c]);
-        (V::load(u + c * V::width) + part).store(u + c * V::width);
+        const int64_t at = c * V::width;
+        const V part = V::select(V::matches(slot + at, s), won[c], lost[c]);
+        (V::load(to + at) + part).store(to + at);
+        if constexpr (kDense) gathered[c] = gathered[c] + V::load(u + at);
       }
+    }
+    const V out = V::broadcast(static_cast<T>(task.degrees[i]));
+    for (int64_t c = 0; c < kCount; ++c) {
+      if constexpr (kDense) {
+        const int64_t at = channel + c * V::width;
+        const V deviations = V::fma(out, V::load(v + c * V::width) - V::load(winners.mean + at), gathered[c]);
+        grad[c] = grad[c] + V::fma(V::load(task.dense_scale + at), deviations, out * V::load(task.dense_bias + at));
+      }
+      grad[c].store(v + c * V::width);
     }
   }
 }
 
-template <typename T, typename Slot>
+template <typename T, typename Slot, bool kDense>
 void scatter_slots(const EdgeConvScatter<T>& task, int64_t begin, int64_t end) {
   using V = Vector<T>;
-  constexpr int64_t kCount = 4;
+  constexpr int64_t kCount = V::width * sizeof(T) == 64 ? 4 : 2;
   int64_t channel = begin;
   for (; channel + kCount * V::width <= end; channel += kCount * V::width) {
-    scatter_channels<V, kCount, Slot>(task, channel);
+    scatter_channels<V, kCount, Slot, kDense>(task, channel);
   }
-  for (; channel + V::width <= end; channel += V::width) scatter_channels<V, 1, Slot>(task, channel);
-  for (; channel < end; ++channel) scatter_channels<Lane<T>, 1, Slot>(task, channel);
+  for (; channel + V::width <= end; channel += V::width) scatter_channels<V, 1, Slot, kDense>(task, channel);
+  for (; channel < end; ++channel) scatter_channels<Lane<T>, 1, Slot, kDense>(task, channel);
 }
 
 template <typename T>
 void edge_conv_scatter(const EdgeConvScatter<T>& task, int64_t begin, int64_t end) {
   if (task.winners.k <= kMaxByteSlots) {
-    scatter_slots<T, uint8_t>(task, begin, end);
+    (task.dense ? scatter_slots<T, uint8_t, true> : scatter_slots<T, uint8_t, false>)(task, begin, end);
   } else {
-    scatter_slots<T, int32_t>(task, begin, end);
+    (task.dense ? scatter_slots<T, int32_t, true> : scatter_slots<T, int32_t, false>)(task, begin, end);
   }
 }
 

@@ -109,7 +109,7 @@ struct IsaKernels {
   // pre-activations, to sums (2 x channels).
   void (*edge_conv_winners)(const EdgeConvWinners<T>& task, int64_t begin, int64_t end, double* sums);
 
-  // Gradient of the node products of all rows in channels [begin, end), in their place.
+  // Gradient of the node products of all rows in channels [begin, end).
   void (*edge_conv_scatter)(const EdgeConvScatter<T>& task, int64_t begin, int64_t end);
 };
 

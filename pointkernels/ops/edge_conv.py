@@ -96,7 +96,7 @@ def edge_conv(
 def _of_rows(x: Tensor, weight: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     """Output, mean, variance, number of edges, and what has been taken off the mean."""
     results = torch.ops.pointkernels._edge_conv_of_rows(x.contiguous(), weight.contiguous(), *arguments)
-    return (*results[:4], results[8])
+    return (*results[:4], results[7])
 
 
 def _of_node_products(
@@ -185,7 +185,7 @@ def _fake_of_rows(
     x: Tensor, weight: Tensor, neighbors: Tensor, cloud_size: int, bn_weight: Tensor, *rest: Any
 ) -> tuple[Tensor, ...]:
     centred = x.new_empty(x.shape[1]), torch.empty_like(bn_weight), x.new_empty(x.shape[0], dtype=torch.bool)
-    return (*_fake_results(x, neighbors, bn_weight, rest[1]), *centred)
+    return (*_fake_results(x, neighbors, bn_weight, rest[1])[:-1], *centred)
 
 
 def _fake_results(like: Tensor, neighbors: Tensor, bn_weight: Tensor, mean: Tensor | None) -> tuple[Tensor, ...]:
@@ -242,12 +242,12 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor 
 def _of_rows_backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 10
-    x, weight, neighbors, bn_weight, bn_bias, *statistics, gathered, shift, _, used = ctx.saved_tensors
+    x, weight, neighbors, bn_weight, bn_bias, *statistics, shift, _, used = ctx.saved_tensors
     cloud_size, *numbers = ctx.numbers
     for_x = ctx.needs_input_grad[0]
     grad_x, grad_weight, *grads = torch.ops.pointkernels._edge_conv_of_rows_backward(
         grad.contiguous(), x, weight, for_x, neighbors, cloud_size,
-        bn_weight, bn_bias, *statistics, None if ctx.statistics_given else gathered, shift, used, *numbers,
+        bn_weight, bn_bias, *statistics, shift, used, ctx.statistics_given, *numbers,
     )  # fmt: skip
     return (grad_x if for_x else None, grad_weight, *_of_batch_norm(ctx, *grads, bn_weight, statistics[1]))
 
