@@ -10,6 +10,7 @@
 #include "parallel.h"
 #include "row_mean.h"
 #include "used_rows.h"
+#include "work_space.h"
 
 namespace pointkernels {
 
@@ -26,7 +27,7 @@ struct Arguments {
 };
 
 template <typename T>
-void statistics(const std::vector<double>& moments, int64_t units, int64_t channels, double edges, T* mean, T* var) {
+void statistics(const double* moments, int64_t units, int64_t channels, double edges, T* mean, T* var) {
   for (int64_t c = 0; c < channels; ++c) {
     double sum = 0, squares = 0;
     for (int64_t unit = 0; unit < units; ++unit) {
@@ -51,9 +52,11 @@ void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Argumen
   const int64_t window = edge_conv_window(cloud_size), windows = rows > 0 ? pieces_of(rows, window) : 0;
   const int64_t stride = edge_conv_stride<T>(2 * channels);
   const int64_t units = pieces_of(window, kEdgeConvRows), slot_bytes = k <= kMaxByteSlots ? 1 : 4;
-  std::vector<double> moments(with_statistics ? windows * units * 2 * channels : 0, 0.0);
+  const int64_t moment_count = with_statistics ? windows * units * 2 * channels : 0;
+  const Space<double> moments = uninitialized<double>(moment_count);
+  std::fill_n(moments.get(), moment_count, 0.0);
   for_each_window(windows, [&](int64_t first, int64_t last) {
-    const Space<T> products = uninitialized<T>(std::min(window, rows) * stride);
+    const WorkSpace<T> products(std::min(window, rows) * stride);
     for (int64_t w = first; w < last; ++w) {
       const int64_t begin = w * window, size = std::min(window, rows - begin);
       nodes.write(begin, size, products.get(), stride);
@@ -71,14 +74,14 @@ void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Argumen
       const EdgeConvPieces pieces(size, channels, edge_conv_channels(cloud_size, channels, sizeof(T)));
       parallel_for(pieces.count(), [&](int64_t first_piece, int64_t last_piece) {
         for (int64_t index = first_piece; index < last_piece; ++index) {
-          double* const sums = moments.data() + (w * units + pieces.unit(index)) * 2 * channels;
+          double* const sums = moments.get() + (w * units + pieces.unit(index)) * 2 * channels;
           isa.edge_conv_gather(task, pieces[index], with_statistics ? sums : nullptr);
         }
       });
     }
   });
   if (with_statistics) {
-    statistics(moments, windows * units, channels, static_cast<double>(lists.edges), mean.mutable_data_ptr<T>(),
+    statistics(moments.get(), windows * units, channels, static_cast<double>(lists.edges), mean.mutable_data_ptr<T>(),
                var.mutable_data_ptr<T>());
   }
 

@@ -8,6 +8,7 @@
 #include "isa.h"
 #include "parallel.h"
 #include "used_rows.h"
+#include "work_space.h"
 
 namespace pointkernels {
 
@@ -62,11 +63,12 @@ Factors<T> reduce(const Arguments& arguments, T* grad_weight, T* grad_bias) {
   }
   const EdgeConvWinners<T> winners = winners_of<T>(arguments, factors, 0);
   const IsaKernels<T>& isa = isa_kernels<T>();
-  std::vector<double> sums(units * 2 * channels, 0.0);
+  const Space<double> sums = uninitialized<double>(units * 2 * channels);
+  std::fill_n(sums.get(), units * 2 * channels, 0.0);
   parallel_for(units, [&](int64_t first, int64_t last) {
     for (int64_t unit = first; unit < last; ++unit) {
       isa.edge_conv_winners(winners, unit * kEdgeConvRows, std::min((unit + 1) * kEdgeConvRows, rows),
-                            sums.data() + unit * 2 * channels);
+                            sums.get() + unit * 2 * channels);
     }
   });
   for (int64_t c = 0; c < channels; ++c) {
@@ -98,7 +100,7 @@ void scatter_windows(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, c
   const int64_t window = edge_conv_window(cloud_size), most = std::min(window, rows);
   const int64_t stride = scatter_stride<T>(channels);
   const IsaKernels<T>& isa = isa_kernels<T>();
-  const Space<T> space = uninitialized<T>(most * stride);
+  const WorkSpace<T> space(most * stride);
   std::vector<int32_t> in_degrees(most);
   for (int64_t w = first; w < last; ++w) {
     const int64_t begin = w * window, size = std::min(window, rows - begin);
@@ -123,7 +125,8 @@ void scatter_windows(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, c
                                   space.get(),
                                   stride};
     // Some channels at a time for the cache's sake, and so few that there is work for all threads.
-    const int64_t threads = torch::stable::get_num_threads(), share = pieces_of(channels, last - first < threads ? threads : 1);
+    const int64_t threads = torch::stable::get_num_threads(),
+                  share = pieces_of(channels, last - first < threads ? threads : 1);
     const int64_t block = std::min(edge_conv_channels(cloud_size, channels, 2 * sizeof(T)), pieces_of(share, 16) * 16);
     parallel_for(pieces_of(channels, std::max<int64_t>(block, 1)), [&](int64_t first_block, int64_t last_block) {
       for (int64_t b = first_block; b < last_block; ++b) {
@@ -204,16 +207,13 @@ void check(const Arguments& arguments, const Tensor& like) {
   STD_TORCH_CHECK(arguments.rows() == rows, "neighbors must have as many rows as nodes");
 }
 
-std::tuple<Tensor, Tensor, Tensor> edge_conv_backward(const Tensor& grad, const Tensor& nodes, const Tensor& neighbors,
-                                                      int64_t cloud_size, const Tensor&, const Tensor&,
-                                                      const Tensor& bn_weight, const Tensor& bn_bias,
-                                                      const Tensor& mean, const Tensor& var, const Tensor& count,
-                                                      const Tensor& extremum, const Tensor& slot,
-                                                      std::optional<Tensor> gathered, double eps,
-                                                      double negative_slope) {
+std::tuple<Tensor, Tensor, Tensor> edge_conv_backward(
+    const Tensor& grad, const Tensor& nodes, const Tensor& neighbors, int64_t cloud_size, const Tensor&, const Tensor&,
+    const Tensor& bn_weight, const Tensor& bn_bias, const Tensor& mean, const Tensor& var, const Tensor& count,
+    const Tensor& extremum, const Tensor& slot, std::optional<Tensor> gathered, double eps, double negative_slope) {
   check_floating(nodes, "nodes", 2);
-  const Arguments arguments{grad,  neighbors, cloud_size, bn_weight,            bn_bias, mean, var,
-                            count, extremum,  slot,       gathered.has_value(), eps,     negative_slope};
+  const Arguments arguments{grad,     neighbors, cloud_size,           bn_weight, bn_bias,       mean, var, count,
+                            extremum, slot,      gathered.has_value(), eps,       negative_slope};
   check(arguments, nodes);
   Tensor grad_nodes = torch::stable::empty_like(nodes);
   Tensor grad_weight = torch::stable::empty_like(bn_weight), grad_bias = torch::stable::empty_like(bn_bias);
@@ -232,7 +232,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> edge_conv_of_rows_backward(
     const Tensor& extremum, const Tensor& slot, const Tensor& shift, const Tensor& used, bool constant, double eps,
     double negative_slope) {
   check_edge_conv_weight(x, weight, bn_weight);
-  const Arguments arguments{grad,  neighbors, cloud_size, bn_weight, bn_bias, mean, var,
+  const Arguments arguments{grad,  neighbors, cloud_size, bn_weight, bn_bias, mean,          var,
                             count, extremum,  slot,       !constant, eps,     negative_slope};
   check(arguments, x);
   check_like(shift, "shift", 1, x);

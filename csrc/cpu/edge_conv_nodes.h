@@ -20,7 +20,7 @@ inline constexpr int64_t kEdgeConvWindow = 1024;
 
 // The part of a second-level cache of 1 MiB or more that edges may lead to, and the fewest channels worth a pass over
 // the lists.
-inline constexpr int64_t kEdgeConvCache = 400 << 10, kEdgeConvChannels = 32;
+inline constexpr int64_t kEdgeConvCache = 640 << 10, kEdgeConvChannels = 32;
 
 // Channels of a piece of work: so few that what is needed of the rows that edges lead to, `bytes` a channel, stays in
 // the cache.

@@ -134,7 +134,8 @@ void gather_channels(const EdgeConvGather<typename V::value>& task, int64_t i, c
     } else {
       if (finite) {
         const auto no_sign = V::equal(weight, zero);
-        of.best[c] = V::select(no_sign, V::load(nodes + list.neighbors[list.first_slot] * task.stride + at), of.best[c]);
+        of.best[c] =
+            V::select(no_sign, V::load(nodes + list.neighbors[list.first_slot] * task.stride + at), of.best[c]);
         of.slots[c] = V::select(no_sign, V::broadcast(static_cast<T>(list.first_slot)), of.slots[c]);
       }
       (of.best[c] * sign + v).store(extremum + at);
@@ -302,7 +303,7 @@ void scatter_channels(const EdgeConvScatter<typename V::value>& task, int64_t ch
 template <typename T, typename Slot, bool kDense>
 void scatter_slots(const EdgeConvScatter<T>& task, int64_t begin, int64_t end) {
   using V = Vector<T>;
-  constexpr int64_t kCount = V::width * sizeof(T) == 64 ? 4 : 2;
+  constexpr int64_t kCount = 2;
   int64_t channel = begin;
   for (; channel + kCount * V::width <= end; channel += kCount * V::width) {
     scatter_channels<V, kCount, Slot, kDense>(task, channel);

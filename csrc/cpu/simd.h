@@ -111,7 +111,8 @@ struct Floats {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v)));
   }
   void add_to(double* p) const {
-    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(v)), high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(v)),
+                  high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
     _mm512_storeu_pd(p, _mm512_add_pd(_mm512_loadu_pd(p), low));
     _mm512_storeu_pd(p + 8, _mm512_add_pd(_mm512_loadu_pd(p + 8), high));
   }
