@@ -203,12 +203,29 @@ def test_half_features_are_computed_in_float32(dtype: torch.dtype, device: str) 
     assert layer.to(dtype)(features).dtype == dtype
 
 
-def test_autocast_changes_nothing(device: str) -> None:
+@pytest.mark.parametrize("autocast", [False, True])
+def test_training_in_halves_and_under_autocast(autocast: bool, device: str) -> None:
+    layer = pointkernels.nn.EdgeConv(3, 16, k=8).to(device)
+    features = torch.randn(2, 60, 3, device=device).to(torch.bfloat16)
+    upstream = torch.randn(2, 60, 16, device=device).to(torch.bfloat16)
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        leaf = features.to(dtype).requires_grad_()
+        layer.zero_grad()
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast and dtype == torch.bfloat16):
+            output = layer(leaf)
+        assert output.dtype == dtype
+        output.backward(upstream.to(dtype))
+        results.append([output, leaf.grad, *(parameter.grad for parameter in layer.parameters())])
+    for exact, found in zip(*results, strict=True):
+        assert torch.equal(exact.to(found.dtype), found)
+
+
+def test_autocast_leaves_float32_alone(device: str) -> None:
     layer, features = pointkernels.nn.EdgeConv(3, 16, k=8).to(device), torch.randn(2, 60, 3, device=device)
     expected = layer(features)
     with torch.autocast(device, dtype=torch.bfloat16):
-        actual = layer(features)
-    assert torch.equal(actual, expected)
+        assert torch.equal(layer(features), expected)
 
 
 # --- gradients, dispatch, compilation ---------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pointkernels import _checks
 from pointkernels._registration import differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels.ops.linear import centered
 from pointkernels.ops.reverse_graph import reverse_graph
 
 # Devices where one operator does the node products, too; elsewhere they are torch's.
@@ -106,11 +107,9 @@ def _of_node_products(
     """The same with torch's products."""
     used = torch.ops.pointkernels._used_rows(lists, count)
     difference, center = weight.chunk(2, dim=1)
-    # Padding may hold anything, NaN included, and must reach neither the statistics nor the weight's gradient.
-    x = torch.where(used[:, None], x, 0)
-    shift = (x.detach().sum(dim=0) / used.sum().clamp(min=1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    x, shift = centered(x, used)
     moved = center @ shift  # what the shift takes off every pre-activation
-    nodes = (x - shift) @ torch.cat([difference, center - difference]).t()
+    nodes = x @ torch.cat([difference, center - difference]).t()
     results = torch.ops.pointkernels.edge_conv(
         nodes, lists, count, bn_weight, bn_bias, None if mean is None else mean - moved, *arguments
     )
