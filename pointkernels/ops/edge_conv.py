@@ -244,11 +244,12 @@ def _of_rows_backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple
     x, weight, neighbors, bn_weight, bn_bias, *statistics, shift, _, used = ctx.saved_tensors
     cloud_size, *numbers = ctx.numbers
     for_x = ctx.needs_input_grad[0]
-    grad_x, grad_weight, *grads = torch.ops.pointkernels._edge_conv_of_rows_backward(
+    grad_x, grad_weight, grad_bn_weight, grad_bn_bias = torch.ops.pointkernels._edge_conv_of_rows_backward(
         grad.contiguous(), x, weight, for_x, neighbors, cloud_size,
         bn_weight, bn_bias, *statistics, shift, used, ctx.statistics_given, *numbers,
     )  # fmt: skip
-    return (grad_x if for_x else None, grad_weight, *_of_batch_norm(ctx, *grads, bn_weight, statistics[1]))
+    of_batch_norm = _of_batch_norm(ctx, grad_bn_weight, grad_bn_bias, bn_weight, statistics[1])
+    return (grad_x if for_x else None, grad_weight, *of_batch_norm)
 
 
 def _of_batch_norm(
