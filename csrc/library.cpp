@@ -128,17 +128,21 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
       " -> (Tensor grad_nodes, Tensor grad_bn_weight, Tensor grad_bn_bias, Tensor grad_weight, Tensor grad_bn_weight2,"
       " Tensor grad_bn_bias2)");
 
-  // Both with the node products x weight^T in them, cloud by cloud, so that neither the products nor their gradients
-  // are ever in memory as a whole. On a CPU only.
-  //   x (R, C), weight (2 O, C), else as above
+  // Both with the node products in them, cloud by cloud, so that neither the products nor their gradients are ever in
+  // memory as a whole. Only rows with an edge count, and they are centred: less their mean `shift`, 0 where it is not
+  // finite, which takes `moved` off all pre-activations. The mean that is returned is that of what is left. On a CPU
+  // only.
+  //   x (R, C), weight (O, 2 C) of [x_j - x_i, x_i], else as above
+  //   -> as above but for gathered, and shift (C), moved (O), used (R) bool
   library.def(
       "_edge_conv_of_rows(Tensor x, Tensor weight, Tensor neighbors, int cloud_size, Tensor bn_weight, Tensor bn_bias,"
       " Tensor? mean, Tensor? var, float eps, float negative_slope) -> (Tensor output, Tensor mean, Tensor var,"
-      " Tensor count, Tensor extremum, Tensor slot, Tensor gathered)");
-  //   -> grad_x (R, C), empty unless for_x, grad_weight (2 O, C), grad_bn_weight (O), grad_bn_bias (O)
+      " Tensor count, Tensor extremum, Tensor slot, Tensor shift, Tensor moved, Tensor used)");
+  // `constant`: whether the statistics were given.
+  //   -> grad_x (R, C), empty unless for_x, grad_weight (O, 2 C), grad_bn_weight (O), grad_bn_bias (O)
   library.def(
       "_edge_conv_of_rows_backward(Tensor grad, Tensor x, Tensor weight, bool for_x, Tensor neighbors, int cloud_size,"
-      " Tensor offsets, Tensor edges, Tensor bn_weight, Tensor bn_bias, Tensor mean, Tensor var, Tensor count,"
-      " Tensor extremum, Tensor slot, Tensor? gathered, float eps, float negative_slope)"
+      " Tensor bn_weight, Tensor bn_bias, Tensor mean, Tensor var, Tensor count, Tensor extremum, Tensor slot,"
+      " Tensor shift, Tensor used, bool constant, float eps, float negative_slope)"
       " -> (Tensor grad_x, Tensor grad_weight, Tensor grad_bn_weight, Tensor grad_bn_bias)");
 }

@@ -1,28 +1,22 @@
-"""EdgeConv with two layers: reference, float32 accuracy, gradients, compilation, odd inputs, errors."""
+"""EdgeConv with two layers: reference, odd inputs, float32 accuracy, gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import emulated
 import pytest
 import torch
 from clouds import FINITE, cloud, named
-from torch import Tensor, nn
+from torch import Tensor
 
 import pointkernels
 from pointkernels import EdgeLayer, reference
-from pointkernels.compat.dgcnn import get_graph_feature
 from pointkernels.nn import TwoLayerEdgeConv
-from pointkernels.ops import edge_conv_two_layer_chunks as chunks
 
-# On CUDA the operators are made of others, which are emulated by themselves: see test_in_chunks_as_on_cuda.
+# On CUDA the operators are made of others, which are emulated by themselves: test_edge_conv_two_layer_operators.py.
 pytestmark = pytest.mark.too_large_to_emulate
 
 TRAINING = [(True, True), (False, False), (True, False)]  # of the first and the second layer
-OPERATOR = torch.ops.pointkernels.edge_conv_two_layer
-BACKWARD = torch.ops.pointkernels._edge_conv_two_layer_backward
 
 
 class Case:
@@ -180,7 +174,7 @@ def test_a_batch_without_edges_leaves_the_statistics_alone(device: str) -> None:
     assert all(bool((parameter.grad == 0).all()) for parameter in layer.parameters())
 
 
-# --- float32 accuracy, threads, halves --------------------------------------------------------------------------------
+# --- float32 accuracy -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("offset", "training"), [(0.0, (True, True)), (1000.0, (True, True)), (0.0, (False, False))])
@@ -197,94 +191,7 @@ def test_float32_is_no_worse_than_the_reference(offset: float, training: tuple[b
         assert errors[0] <= max(2 * errors[1], 2e-6), f"{name}: {errors}"
 
 
-def operator_arguments(training: tuple[bool, bool], dtype: torch.dtype = torch.float32) -> list[Any]:
-    generator = torch.Generator().manual_seed(0)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-
-    neighbors = torch.randint(-1, 40, (80, 12), generator=generator)
-    neighbors[7] = -1
-    given = [
-        (None, None) if own else (random(n), random(n).square() + 0.5) for own, n in zip(training, (18, 7), strict=True)
-    ]
-    first = [random(80, 36), neighbors, 40, random(18), random(18), *given[0], 1e-5, 0.2]
-    return [*first, random(7, 18), random(18), random(7), random(7), *given[1], 1e-3, 0.1]
-
-
-def backward_arguments(inputs: list[Any], training: tuple[bool, bool]) -> tuple[Any, ...]:
-    _, mean, var, mean2, var2, count, deviation, slot = OPERATOR(*inputs)
-    nodes, neighbors, cloud_size, bn_weight, bn_bias, _, _, eps, slope, *second = inputs
-    weight, center, bn_weight2, bn_bias2, _, _, eps2, slope2 = second
-    offsets, edges = torch.ops.pointkernels._reverse_graph(neighbors, cloud_size, cloud_size, len(nodes))
-    grad = torch.randn(deviation.shape, generator=torch.Generator().manual_seed(3), dtype=nodes.dtype)
-    constant = [not own for own in training]
-    return (
-        grad, nodes, neighbors, cloud_size, offsets, edges, bn_weight, bn_bias, mean, var, eps, slope,
-        weight, center, bn_weight2, bn_bias2, mean2, var2, eps2, slope2, count, deviation, slot, *constant,
-    )  # fmt: skip
-
-
-def test_number_of_threads_changes_nothing() -> None:
-    training = (True, True)
-    threads = torch.get_num_threads()
-    inputs = operator_arguments(training)
-    inputs[:3] = [inputs[0].repeat(40, 1), inputs[1].repeat(40, 1), 40]  # many units, and more than one chunk of them
-    try:
-        results = []
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            results.append([*OPERATOR(*inputs), *BACKWARD(*backward_arguments(inputs, training))])
-    finally:
-        torch.set_num_threads(threads)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_features_are_computed_in_float32(dtype: torch.dtype) -> None:
-    layer = TwoLayerEdgeConv(3, 16, 8, k=8).eval()
-    features = torch.randn(2, 60, 3).to(dtype)
-    assert layer(features).dtype == dtype
-    assert torch.equal(layer(features), layer(features.float()).to(dtype))
-    assert layer.to(dtype)(features).dtype == dtype
-
-
-def test_autocast_changes_nothing() -> None:
-    layer, features = TwoLayerEdgeConv(3, 16, 8, k=8), torch.randn(2, 60, 3)
-    expected = layer(features)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        actual = layer(features)
-    assert torch.equal(actual, expected)
-
-
-@pytest.mark.parametrize("training", [*TRAINING, (False, True)])
-@pytest.mark.parametrize("size", [30, 500, 1 << 18])  # parts of a cloud, a cloud, several clouds at a time
-def test_in_chunks_as_on_cuda(size: int, training: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "CHUNK", size)
-    inputs = operator_arguments(training, torch.float64)
-    for actual, expected in zip(chunks.forward(*inputs)[:-1], OPERATOR(*inputs), strict=False):
-        torch.testing.assert_close(actual, expected)
-    arguments = backward_arguments(inputs, training)
-    for actual, expected in zip(chunks.backward(*arguments), BACKWARD(*arguments), strict=True):
-        torch.testing.assert_close(actual, expected)
-
-
-def test_in_chunks_on_the_emulated_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the CUDA kernels of the operators that the chunks are made of."""
-    if emulated.missing():
-        pytest.skip(str(emulated.missing()))
-    monkeypatch.setattr(chunks, "CHUNK", 300)
-    inputs = operator_arguments((True, True), torch.float64)
-    arguments = backward_arguments(inputs, (True, True))
-    expected = BACKWARD(*arguments)
-    with emulated.device("random-1"):
-        actual = chunks.backward(*arguments)
-    for a, b in zip(actual, expected, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-# --- gradients, dispatch, compilation ---------------------------------------------------------------------------------
+# --- gradients --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("training", [*TRAINING, (False, True)])
@@ -307,177 +214,3 @@ def test_second_derivative_is_refused() -> None:
     (grad,) = torch.autograd.grad(output.square().sum(), features, create_graph=True)
     with pytest.raises(RuntimeError, match="edge_conv_two_layer can be differentiated only once"):
         grad.sum().backward()
-
-
-def test_opcheck() -> None:
-    training = (True, False)
-    inputs = operator_arguments(training)
-    torch.library.opcheck(BACKWARD.default, backward_arguments(inputs, training), test_utils="test_faketensor")
-    for n in (0, 3, 4, 5, 9, 11, 12, 13):
-        if inputs[n] is not None:
-            inputs[n] = inputs[n].requires_grad_()
-    torch.library.opcheck(OPERATOR.default, inputs)
-
-
-def test_compiles_whole() -> None:
-    features = torch.randn(2, 30, 3)
-    results = []
-    for compiled in (False, True):
-        torch.manual_seed(0)
-        layer = TwoLayerEdgeConv(3, 8, 5, k=5)
-        run = torch.compile(layer, fullgraph=True, backend="aot_eager") if compiled else layer
-        leaf = features.clone().requires_grad_()
-        output = run(leaf)
-        output.square().sum().backward()
-        results.append([output, leaf.grad, layer.second.weight.grad, *layer.buffers()])
-    for actual, expected in zip(*results, strict=True):
-        torch.testing.assert_close(actual, expected)
-
-
-def test_nothing_of_the_size_of_the_edges_is_saved() -> None:
-    batch, points, k, channels = 2, 128, 32, 64
-    features = torch.randn(batch, points, channels, requires_grad=True)
-    saved: list[int] = []
-
-    def record(tensor: Tensor) -> Tensor:
-        saved.append(tensor.numel())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-        TwoLayerEdgeConv(channels, channels, channels, k=k)(features)
-    assert len(saved) > 3
-    assert max(saved) <= 2 * batch * points * channels
-
-
-# --- the module -------------------------------------------------------------------------------------------------------
-
-
-def plain(modules: tuple[nn.Module, ...], features: Tensor, k: int) -> Tensor:
-    edges = get_graph_feature(features.transpose(1, 2), k)
-    for module in modules:
-        edges = module(edges)
-        edges = nn.functional.leaky_relu(edges, 0.2) if isinstance(module, nn.BatchNorm2d) else edges
-    return edges.amax(dim=3).transpose(1, 2)
-
-
-@pytest.mark.parametrize("momentum", [0.3, None])
-@pytest.mark.parametrize("shift", [0.0, 1e4])
-def test_module_trains_like_the_usual_modules(momentum: float | None, shift: float) -> None:
-    torch.manual_seed(0)
-    norms = [nn.BatchNorm2d(n, eps=1e-3, momentum=momentum).double() for n in (7, 6)]
-    for norm in norms:
-        nn.init.normal_(norm.weight)  # negative ones, too
-    convs = nn.Conv2d(10, 7, 1, bias=False).double(), nn.Conv2d(7, 6, 1, bias=False).double()
-    modules = (convs[0], norms[0], convs[1], norms[1])
-    layer = TwoLayerEdgeConv.from_conv_bn(*modules, k=4)
-    optimizers = [torch.optim.SGD(m.parameters(), lr=0.05) for m in (layer, nn.ModuleList(modules))]
-    for step in range(2):
-        features = torch.randn(2, 30, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(step)) + shift
-        for optimizer, output in zip(optimizers, (layer(features), plain(modules, features, 4)), strict=True):
-            optimizer.zero_grad()
-            output.square().mean().backward()
-            optimizer.step()
-    for module in (layer, *modules):
-        module.eval()
-    torch.testing.assert_close(layer(features), plain(modules, features, 4), rtol=1e-6, atol=1e-6)
-    assert layer.first_norm.num_batches_tracked == norms[0].num_batches_tracked == 2
-    back = layer.to_conv_bn()
-    assert not back[1].training
-    assert back[3].eps == 1e-3
-    torch.testing.assert_close(plain(back, features, 4), plain(modules, features, 4), rtol=1e-6, atol=1e-6)
-
-
-def test_module_refuses_what_is_not_a_pair_of_plain_convolutions() -> None:
-    norms = nn.BatchNorm2d(8), nn.BatchNorm2d(4)
-    good = nn.Conv2d(6, 8, 1, bias=False), nn.Conv2d(8, 4, 1, bias=False)
-    with pytest.raises(ValueError, match="conv2 must be a 1x1 convolution without bias and groups, got Conv2d"):
-        TwoLayerEdgeConv.from_conv_bn(good[0], norms[0], nn.Conv2d(8, 4, 1), norms[1])
-    with pytest.raises(ValueError, match="bn must be affine, track statistics and have 8 channels, got BatchNorm2d"):
-        TwoLayerEdgeConv.from_conv_bn(good[0], norms[1], good[1], norms[1])
-    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(TwoLayerEdgeConv(3, 8, 4))
-    with pytest.raises(TypeError, match="the layer must have a BatchNorm of its own process, got SyncBatchNorm"):
-        synchronised(torch.zeros(1, 8, 3))
-    with pytest.raises(ValueError, match="conv must have 2 C input channels and conv2 those that conv gives"):
-        TwoLayerEdgeConv.from_conv_bn(good[0], norms[0], nn.Conv2d(6, 4, 1, bias=False), norms[1])
-
-
-# --- errors, word for word --------------------------------------------------------------------------------------------
-
-
-def layer_of(rows: int, columns: int, **changes: Any) -> EdgeLayer:
-    parts = {"weight": torch.zeros(rows, columns), "bn_weight": torch.ones(rows), "bn_bias": torch.zeros(rows)}
-    return EdgeLayer(**{**parts, **changes})
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"features": torch.zeros(5, 3)}, ValueError, "features must have shape (B, N, C), got (5, 3)"),
-        ({"first": torch.zeros(4, 6)}, TypeError, "first must be a pointkernels.EdgeLayer, got Tensor"),
-        (
-            {"first": layer_of(4, 5)},
-            ValueError,
-            "first.weight must have shape (H, 6) for 3 channels, got (4, 5)",
-        ),
-        (
-            {"second": layer_of(2, 3)},
-            ValueError,
-            "second.weight must have shape (C', 4) after 4 channels, got (2, 3)",
-        ),
-        (
-            {"second": layer_of(2, 4, bn_bias=torch.zeros(3))},
-            ValueError,
-            "second.bn_bias must have shape (2,), got (3,)",
-        ),
-        (
-            {"second": layer_of(2, 4, weight=torch.zeros(2, 4, device="meta"))},
-            ValueError,
-            "second.weight must be on the device of features, cpu, got meta",
-        ),
-        (
-            {"first": layer_of(4, 6, running_mean=torch.zeros(4))},
-            ValueError,
-            "first.running_mean and first.running_var must both be tensors or both None, got one of each",
-        ),
-        (
-            {"first": layer_of(4, 6, training=False)},
-            ValueError,
-            "first.running_mean and first.running_var must be given unless training, got None",
-        ),
-        (
-            {"second": layer_of(2, 4, negative_slope=-0.1)},
-            ValueError,
-            "second.negative_slope must be at least 0, got -0.1",
-        ),
-        ({"neighbors": torch.full((1, 5, 2), 5)}, ValueError, "neighbors must be -1 or lie in [0, 5), got 5"),
-        ({"neighbors": torch.zeros(1, 5, 2)}, TypeError, "neighbors must be int64, got torch.float32"),
-        (
-            {"features": torch.zeros(1, 1, 3), "neighbors": torch.zeros(1, 1, 1, dtype=torch.int64)},
-            ValueError,
-            "training must see more than one edge to have a variance, got one",
-        ),
-    ],
-)
-def test_errors(changes: dict[str, Any], error: type[Exception], message: str) -> None:
-    arguments: dict[str, Any] = {
-        "features": torch.zeros(1, 5, 3),
-        "neighbors": torch.zeros(1, 5, 2, dtype=torch.int64),
-        "first": layer_of(4, 6),
-        "second": layer_of(2, 4),
-    }
-    with pytest.raises(error) as caught:
-        pointkernels.edge_conv_two_layer(**{**arguments, **changes})
-    assert str(caught.value) == message
-
-
-def test_a_direct_call_of_the_operators_stays_in_memory() -> None:
-    training = (True, True)
-    inputs = operator_arguments(training)
-    arguments = list(backward_arguments(inputs, training))
-    for bad in (40, -2):
-        inputs[1] = torch.full_like(inputs[1], bad)
-        with pytest.raises(RuntimeError, match="neighbors must be -1 or lie in"):
-            OPERATOR(*inputs)
-    arguments[22] = torch.full_like(arguments[22], 12)
-    with pytest.raises(RuntimeError, match="slot must be what edge_conv_two_layer returned"):
-        BACKWARD(*arguments)

@@ -1,47 +1,23 @@
 // Rows less their mean, on the CPU.
-#include <algorithm>
-#include <cmath>
-#include <vector>
-
-#include "parallel.h"
+#include "row_mean.h"
 
 namespace pointkernels {
 
 namespace {
 
-// Rows are summed in pieces and the pieces in order, so that the sum does not depend on the number of threads.
-constexpr int64_t kRows = 256;
-
 template <typename T>
 void center_rows_of(const Tensor& x, const bool* used, T* centered, T* mean) {
-  const int64_t rows = x.size(0), channels = x.size(1), pieces = (rows + kRows - 1) / kRows;
+  const int64_t rows = x.size(0), channels = x.size(1);
   const T* values = x.const_data_ptr<T>();
-  std::vector<T> sums(pieces * channels, T{0});
-  std::vector<int64_t> counts(pieces, 0);
-  parallel_for(pieces, [&](int64_t first, int64_t last) {
-    for (int64_t piece = first; piece < last; ++piece) {
-      T* sum = sums.data() + piece * channels;
-      for (int64_t i = piece * kRows; i < std::min((piece + 1) * kRows, rows); ++i) {
-        if (!used[i]) continue;
-        ++counts[piece];
-        for (int64_t c = 0; c < channels; ++c) sum[c] += values[i * channels + c];
-      }
-    }
-  });
-  std::vector<double> totals(channels, 0.0);
-  int64_t count = 0;
-  for (int64_t piece = 0; piece < pieces; ++piece) {
-    count += counts[piece];
-    for (int64_t c = 0; c < channels; ++c) totals[c] += sums[piece * channels + c];
-  }
-  for (int64_t c = 0; c < channels; ++c) {
-    const T average = static_cast<T>(totals[c] / static_cast<double>(std::max<int64_t>(count, 1)));
-    mean[c] = std::isfinite(average) ? average : T{0};
-  }
-  parallel_for(pieces, [&](int64_t first, int64_t last) {
+  mean_of_rows(values, rows, channels, used, mean);
+  constexpr int64_t kRows = 256;
+  parallel_for((rows + kRows - 1) / kRows, [&](int64_t first, int64_t last) {
     for (int64_t i = first * kRows; i < std::min(last * kRows, rows); ++i) {
-      for (int64_t c = 0; c < channels; ++c) {
-        centered[i * channels + c] = used[i] ? values[i * channels + c] - mean[c] : T{0};
+      T* const row = centered + i * channels;
+      if (used[i]) {
+        for (int64_t c = 0; c < channels; ++c) row[c] = values[i * channels + c] - mean[c];
+      } else {
+        std::fill_n(row, channels, T{0});
       }
     }
   });

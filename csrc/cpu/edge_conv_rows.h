@@ -16,67 +16,63 @@ using pointkernels::EdgeConvScatter;
 using pointkernels::EdgeConvWinners;
 using pointkernels::kMaxByteSlots;
 
+inline int64_t count_neighbors(const int64_t* neighbors, int64_t rows, int64_t k, int64_t cloud_size,
+                               int32_t* degrees) {
+  int64_t edges = 0, bad = 0;
+  for (int64_t i = 0; i < rows; ++i, neighbors += k) {
+    int64_t count = 0;
+    for (int64_t s = 0; s < k; ++s) {
+      count += neighbors[s] >= 0;
+      bad += neighbors[s] < -1 || neighbors[s] >= cloud_size;
+    }
+    degrees[i] = static_cast<int32_t>(count);
+    edges += count;
+  }
+  return bad != 0 ? -1 : edges;
+}
+
 // Slots are carried as floating numbers, which are exact for k < 2^24.
 template <typename V>
 void store_slots(V slots, void* row, int64_t channel, bool bytes) {
-  int32_t numbers[V::width];
-  slots.store_integers(numbers);
-  for (int64_t lane = 0; lane < V::width; ++lane) {
-    if (bytes) {
-      static_cast<uint8_t*>(row)[channel + lane] = static_cast<uint8_t>(numbers[lane]);
-    } else {
-      static_cast<int32_t*>(row)[channel + lane] = numbers[lane];
-    }
+  if (bytes) {
+    slots.store_bytes(static_cast<uint8_t*>(row) + channel);
+  } else {
+    slots.store_integers(static_cast<int32_t*>(row) + channel);
   }
 }
 
 // The neighbours of a row.
 struct EdgeList {
   const int64_t* neighbors;
-  int64_t k, valid;    // places, and those of them that hold a neighbour
+  int64_t k, degree;   // places, and those of them that hold a neighbour
   int64_t first_slot;  // the first of those, k when there is none
-  int64_t cloud_first;
 };
 
-// kCount vectors of channels of a row. Products are compared by their keys, times 1, -1 or 0 by the sign of BatchNorm's
-// weight, so that the largest wins.
+// kCount vectors of channels of a row.
 template <typename V, int64_t kCount, bool kStatistics>
 struct Gathered {
   using T = typename V::value;
-  V sign[kCount], best[kCount], slots[kCount], sum[kCount], squares[kCount];
-
-  void clear(const T* bn_weight, V first_slot) {
-    for (int64_t c = 0; c < kCount; ++c) {
-      const V weight = V::load(bn_weight + c * V::width), zero = V::broadcast(0);
-      sign[c] = V::select(V::less(weight, zero), V::broadcast(-1), V::broadcast(1));
-      sign[c] = V::select(V::equal(weight, zero), zero, sign[c]);
-      best[c] = V::broadcast(-static_cast<T>(__builtin_inf()));
-      slots[c] = first_slot;
-      sum[c] = squares[c] = zero;
-    }
-  }
+  V best[kCount], slots[kCount], sum[kCount], squares[kCount];
 
   // Of the neighbours from the first on, whose products must be finite.
   template <bool kHoles>
   void gather(const T* nodes, int64_t stride, const EdgeList& list) {
     V place = V::broadcast(static_cast<T>(list.first_slot));
+    for (int64_t c = 0; c < kCount; ++c) {
+      best[c] = V::broadcast(-static_cast<T>(__builtin_inf()));
+      slots[c] = list.degree > 0 ? place : V::broadcast(-1);
+      sum[c] = squares[c] = V::broadcast(0);
+    }
     for (int64_t s = list.first_slot; s < list.k; ++s, place = place + V::broadcast(1)) {
       if (kHoles && list.neighbors[s] < 0) continue;
       const T* neighbor = nodes + list.neighbors[s] * stride;
       for (int64_t c = 0; c < kCount; ++c) {
         const V u = V::load(neighbor + c * V::width);
-        const V key = u * sign[c];
-        slots[c] = V::select(V::less(best[c], key), place, slots[c]);
-        best[c] = V::max_or_second(key, best[c]);
+        slots[c] = V::select(V::less(best[c], u), place, slots[c]);
+        best[c] = V::max_or_second(u, best[c]);
         sum[c] = sum[c] + u;
         if constexpr (kStatistics) squares[c] = V::fma(u, u, squares[c]);
       }
-    }
-    for (int64_t c = 0; c < kCount && list.valid > 0; ++c) {
-      const V first = V::load(nodes + list.neighbors[list.first_slot] * stride + c * V::width);
-      const auto no_sign = V::equal(sign[c], V::broadcast(0));
-      best[c] = V::select(no_sign, first, best[c] * sign[c]);
-      slots[c] = V::select(no_sign, V::broadcast(static_cast<T>(list.first_slot)), slots[c]);
     }
   }
 
@@ -89,18 +85,20 @@ struct Gathered {
     return all;
   }
 
-  // The winners for any products: a NaN beats any number and is beaten by nothing, as in torch.max.
-  void gather_winners(const T* nodes, int64_t stride, const EdgeList& list) {
+  // The winners for any products: a NaN beats any number and is beaten by nothing, as in torch.max. Where BatchNorm's
+  // weight is zero, all numbers are alike.
+  void gather_winners(const T* nodes, int64_t stride, const EdgeList& list, const T* bn_weight) {
     for (int64_t s = list.first_slot; s < list.k; ++s) {
       if (list.neighbors[s] < 0) continue;
       const V place = V::broadcast(static_cast<T>(s));
       for (int64_t c = 0; c < kCount; ++c) {
-        const V u = V::load(nodes + list.neighbors[s] * stride + c * V::width);
+        const V u = V::load(nodes + list.neighbors[s] * stride + c * V::width), zero = V::broadcast(0);
         if (s == list.first_slot) {
           best[c] = u;
           slots[c] = place;
         }
-        const auto wins = V::both(V::above(u * sign[c], best[c] * sign[c]), V::is_number(best[c] * sign[c]));
+        const V counts = V::select(V::equal(V::load(bn_weight + c * V::width), zero), zero, V::broadcast(1));
+        const auto wins = V::both(V::above(u * counts, best[c] * counts), V::is_number(best[c] * counts));
         best[c] = V::select(wins, u, best[c]);
         slots[c] = V::select(wins, place, slots[c]);
       }
@@ -109,83 +107,81 @@ struct Gathered {
 };
 
 template <typename V, int64_t kCount, bool kStatistics>
-void gather_channels(const EdgeConvGather<typename V::value>& task, int64_t i, const EdgeList& list, int64_t channel,
-                     double* moments) {
+void gather_channels(const EdgeConvGather<typename V::value>& task, int64_t i, const EdgeList& list,
+                     const typename V::value* cloud, int64_t channel, double* moments) {
   using T = typename V::value;
-  constexpr int64_t kWidth = kCount * V::width;
-  const int64_t stride = 2 * task.channels;
-  const T* nodes = task.nodes + list.cloud_first * stride + channel;
-  const T* own = task.nodes + i * stride + task.channels + channel;
+  const T* nodes = cloud + channel;
+  const T* own = task.nodes + i * task.stride + task.channels + channel;
   const bool bytes = task.k <= kMaxByteSlots;
   void* slot_row = bytes ? static_cast<void*>(static_cast<uint8_t*>(task.slot) + i * task.channels)
                          : static_cast<void*>(static_cast<int32_t*>(task.slot) + i * task.channels);
   Gathered<V, kCount, kStatistics> of;
-  of.clear(task.bn_weight + channel, V::broadcast(list.valid > 0 ? static_cast<T>(list.first_slot) : T{-1}));
-  if (list.valid == task.k) {
-    of.template gather<false>(nodes, stride, list);
+  if (list.degree == task.k) {
+    of.template gather<false>(nodes, task.stride, list);
   } else {
-    of.template gather<true>(nodes, stride, list);
+    of.template gather<true>(nodes, task.stride, list);
   }
-  if (!of.finite()) of.gather_winners(nodes, stride, list);
+  const bool finite = of.finite();
+  if (!finite) of.gather_winners(nodes, task.stride, list, task.bn_weight + channel);
   T* extremum = task.extremum + i * task.channels + channel;
+  const V degree = V::broadcast(static_cast<T>(list.degree)), zero = V::broadcast(0);
   for (int64_t c = 0; c < kCount; ++c) {
-    const V v = V::load(own + c * V::width);
-    (list.valid > 0 ? of.best[c] + v : v).store(extremum + c * V::width);  // without neighbours as on a GPU; never read
-    store_slots(of.slots[c], slot_row, channel + c * V::width, bytes);
-  }
-  if constexpr (kStatistics) {
-    T sums[kWidth], squares[kWidth];
-    for (int64_t c = 0; c < kCount; ++c) {
-      of.sum[c].store(task.gathered + i * task.channels + channel + c * V::width);
-      of.sum[c].store(sums + c * V::width);
-      of.squares[c].store(squares + c * V::width);
+    const int64_t at = c * V::width;
+    const V v = V::load(own + at), weight = V::load(task.bn_weight + channel + at);
+    const V sign = V::select(V::less(weight, zero), V::broadcast(-1), V::broadcast(1));
+    if (list.degree == 0) {
+      v.store(extremum + at);  // as on a GPU; never read
+    } else {
+      if (finite) {
+        const auto no_sign = V::equal(weight, zero);
+        of.best[c] =
+            V::select(no_sign, V::load(nodes + list.neighbors[list.first_slot] * task.stride + at), of.best[c]);
+        of.slots[c] = V::select(no_sign, V::broadcast(static_cast<T>(list.first_slot)), of.slots[c]);
+      }
+      (of.best[c] * sign + v).store(extremum + at);
     }
-    if (list.valid == 0) return;
-    // With a = sum of u and b = v: the sum of u + v over the edges, and of its square.
-    const double edges = static_cast<double>(list.valid);
-    for (int64_t c = 0; c < kWidth; ++c) {
-      const double a = sums[c], b = own[c], total = a + edges * b;
-      moments[channel + c] += total;
-      moments[task.channels + channel + c] += squares[c] + b * (a + total);
+    store_slots(of.slots[c], slot_row, channel + at, bytes);
+    if constexpr (kStatistics) {
+      const V sum = of.sum[c] * sign;
+      if (task.gathered != nullptr) sum.store(task.gathered + i * task.channels + channel + at);
+      if (list.degree == 0) continue;
+      // The sum of u + v over the edges, and of its square.
+      const V total = V::fma(degree, v, sum);
+      total.add_to(moments + channel + at);
+      V::fma(v, sum + total, of.squares[c]).add_to(moments + task.channels + channel + at);
     }
   }
 }
 
-// Returns the number of edges, or -1 where a neighbour is none of the cloud.
 template <typename T, bool kStatistics>
-int64_t gather_rows(const EdgeConvGather<T>& task, const EdgeConvPiece& piece, double* moments) {
+void gather_rows(const EdgeConvGather<T>& task, const EdgeConvPiece& piece, double* moments) {
   using V = Vector<T>;
   // Four vectors of state each fit the 32 registers of AVX-512; narrower sets have 16.
   constexpr int64_t kCount = V::width * sizeof(T) == 64 ? 4 : 2;
-  int64_t edges = 0;
   for (int64_t i = piece.begin; i < piece.end; ++i) {
-    EdgeList list{task.neighbors + i * task.k, task.k, 0, 0, i / task.cloud_size * task.cloud_size};
-    int64_t bad = 0;
-    for (int64_t s = 0; s < task.k; ++s) {
-      list.valid += list.neighbors[s] >= 0;
-      bad += list.neighbors[s] < -1 || list.neighbors[s] >= task.cloud_size;
-    }
-    if (bad != 0) return -1;
-    edges += list.valid;
+    EdgeList list{task.neighbors + i * task.k, task.k, task.degrees[i], 0};
     while (list.first_slot < task.k && list.neighbors[list.first_slot] < 0) ++list.first_slot;
+    const T* cloud = task.nodes + i / task.cloud_size * task.cloud_size * task.stride;
     int64_t channel = piece.channel_begin;
     for (; channel + kCount * V::width <= piece.channel_end; channel += kCount * V::width) {
-      gather_channels<V, kCount, kStatistics>(task, i, list, channel, moments);
+      gather_channels<V, kCount, kStatistics>(task, i, list, cloud, channel, moments);
     }
     for (; channel + V::width <= piece.channel_end; channel += V::width) {
-      gather_channels<V, 1, kStatistics>(task, i, list, channel, moments);
+      gather_channels<V, 1, kStatistics>(task, i, list, cloud, channel, moments);
     }
     for (; channel < piece.channel_end; ++channel) {
-      gather_channels<Lane<T>, 1, kStatistics>(task, i, list, channel, moments);
+      gather_channels<Lane<T>, 1, kStatistics>(task, i, list, cloud, channel, moments);
     }
   }
-  return edges;
 }
 
 template <typename T>
-int64_t edge_conv_gather(const EdgeConvGather<T>& task, const EdgeConvPiece& piece, double* moments) {
-  return task.gathered != nullptr ? gather_rows<T, true>(task, piece, moments)
-                                  : gather_rows<T, false>(task, piece, moments);
+void edge_conv_gather(const EdgeConvGather<T>& task, const EdgeConvPiece& piece, double* moments) {
+  if (moments != nullptr) {
+    gather_rows<T, true>(task, piece, moments);
+  } else {
+    gather_rows<T, false>(task, piece, moments);
+  }
 }
 
 // Whether a row has an edge: if not, its slots are all ones.
@@ -216,115 +212,112 @@ void edge_conv_normalize(const EdgeConvNormalize<T>& task, int64_t begin, int64_
   }
 }
 
+// The gradient of the winning edges of a row before activation, and how far they are from the mean.
 template <typename V, typename T>
-void winner_channels(const EdgeConvWinners<T>& task, int64_t i, int64_t channel, double* bias_sums,
-                     double* weight_sums) {
-  const V zero = V::broadcast(0);
-  const V offset = V::load(task.extremum + i * task.channels + channel) - V::load(task.mean + channel);
-  const V z = V::load(task.scale + channel) * offset + V::load(task.bn_bias + channel);
-  const V slope = V::select(V::less(zero, z), V::broadcast(1), V::broadcast(task.negative_slope));
-  const V t = V::load(task.grad + i * task.channels + channel) * slope;
-  if (task.winner_grad != nullptr) t.store(task.winner_grad + i * task.channels + channel);
-  if (bias_sums == nullptr) return;
-  T lanes[V::width], normalised[V::width];
-  t.store(lanes);
-  (t * (V::load(task.deviation + channel) * offset)).store(normalised);
-  for (int64_t lane = 0; lane < V::width; ++lane) {
-    bias_sums[channel + lane] += lanes[lane];
-    weight_sums[channel + lane] += normalised[lane];
-  }
+V winner_gradient(const EdgeConvWinners<T>& task, int64_t i, int64_t channel, V* offset) {
+  *offset = V::load(task.extremum + i * task.channels + channel) - V::load(task.mean + channel);
+  const V z = V::load(task.scale + channel) * *offset + V::load(task.bn_bias + channel);
+  const V slope = V::select(V::less(V::broadcast(0), z), V::broadcast(1), V::broadcast(task.negative_slope));
+  return V::load(task.grad + i * task.channels + channel) * slope;
+}
+
+template <typename V, typename T>
+void sum_winners(const EdgeConvWinners<T>& task, int64_t i, int64_t channel, double* sums) {
+  V offset;
+  const V grad = winner_gradient<V>(task, i, channel, &offset);
+  grad.add_to(sums + channel);
+  (grad * (V::load(task.deviation + channel) * offset)).add_to(sums + task.channels + channel);
 }
 
 template <typename T>
 void edge_conv_winners(const EdgeConvWinners<T>& task, int64_t begin, int64_t end, double* sums) {
   using V = Vector<T>;
-  double* const weight_sums = sums == nullptr ? nullptr : sums + task.channels;
   for (int64_t i = begin; i < end; ++i) {
+    if (!has_edge(task.slot, task.k, i * task.channels)) continue;
     int64_t channel = 0;
-    if (!has_edge(task.slot, task.k, i * task.channels)) {
-      if (task.winner_grad == nullptr) continue;
-      for (; channel < task.channels; ++channel) task.winner_grad[i * task.channels + channel] = 0;
-    }
-    for (; channel + V::width <= task.channels; channel += V::width) {
-      winner_channels<V>(task, i, channel, sums, weight_sums);
-    }
-    for (; channel < task.channels; ++channel) {
-      winner_channels<Lane<T>>(task, i, channel, sums, weight_sums);
-    }
+    for (; channel + V::width <= task.channels; channel += V::width) sum_winners<V>(task, i, channel, sums);
+    for (; channel < task.channels; ++channel) sum_winners<Lane<T>>(task, i, channel, sums);
   }
 }
 
-// grad u_j = scale * (gradients of the edges at j that won) + the dense part of BatchNorm, and grad v_i alike.
-template <typename V, int64_t kCount, typename Slot>
-void scatter_channels(const EdgeConvScatter<typename V::value>& task, int64_t j, int64_t edge_count, int64_t channel) {
+// With t the gradient of the winning edge of row i, edge (i, s) brings row j's gradient of u
+//   dense_scale v_i, and scale t where it won,
+// and row j's own part is in_degree (dense_scale (u_j - mean) + dense_bias); the gradient of v is alike. Rows are added
+// to in the order of the edges, whatever the number of threads.
+template <typename V, int64_t kCount, typename Slot, bool kDense>
+void scatter_channels(const EdgeConvScatter<typename V::value>& task, int64_t channel) {
   using T = typename V::value;
-  const int64_t stride = 2 * task.channels;
-  const bool dense = task.gathered != nullptr;
-  V won[kCount], gathered_back[kCount];
-  for (int64_t c = 0; c < kCount; ++c) won[c] = gathered_back[c] = V::broadcast(0);
-  const int64_t in_begin = task.offsets[j], in_end = task.offsets[j + 1];
-  // Half a place is more than the rounding of the product, so that no division is needed.
-  const double per_k = 1 / static_cast<double>(task.k);
-  for (int64_t e = in_begin; e < in_end; ++e) {
-    const int64_t edge = task.edges[e] - task.first_edge;
-    const int64_t i = static_cast<int64_t>((static_cast<double>(edge) + 0.5) * per_k);
-    const int64_t s = edge - i * task.k;
-    const T* grad = task.winner_grad + i * task.channels + channel;
-    const Slot* slot = static_cast<const Slot*>(task.slot) + i * task.channels + channel;
-    const T* v = task.nodes + i * stride + task.channels + channel;
+  const EdgeConvWinners<T>& winners = task.winners;
+  const int64_t channels = winners.channels, k = winners.k, stride = task.stride;
+  const V zero = V::broadcast(0);
+  for (int64_t j = 0; j < task.rows; ++j) {
+    T* const u = task.nodes + j * stride + channel;
+    const V in = V::broadcast(static_cast<T>(task.in_degrees[j]));
     for (int64_t c = 0; c < kCount; ++c) {
-      const auto mine = V::matches(slot + c * V::width, s);
-      won[c] = V::add_where(mine, won[c], V::load(grad + c * V::width));
-      if (dense) gathered_back[c] = gathered_back[c] + V::load(v + c * V::width);
+      const int64_t at = c * V::width;
+      V own = zero;
+      if constexpr (kDense) {
+        const V offset = V::load(u + at) - V::load(winners.mean + channel + at);
+        own = in * V::fma(V::load(task.dense_scale + channel + at), offset, V::load(task.dense_bias + channel + at));
+      }
+      own.store(u + 2 * channels + at);
     }
   }
-  const T in_degree = static_cast<T>(in_end - in_begin), out_degree = static_cast<T>(edge_count);
-  for (int64_t c = 0; c < kCount; ++c) {
-    const int64_t at = channel + c * V::width;
-    const V scale = V::load(task.scale + at);
-    V grad_u = scale * won[c];
-    V grad_v = scale * V::load(task.winner_grad + j * task.channels + at);
-    if (dense) {
-      const V mean = V::load(task.mean + at);
-      const V dense_scale = V::load(task.dense_scale + at), dense_bias = V::load(task.dense_bias + at);
-      const V u = V::load(task.nodes + j * stride + at), v = V::load(task.nodes + j * stride + task.channels + at);
-      const V gathered = V::load(task.gathered + j * task.channels + at);
-      const V in = V::broadcast(in_degree), out = V::broadcast(out_degree);
-      grad_u = grad_u + dense_scale * (in * (u - mean) + gathered_back[c]) + in * dense_bias;
-      grad_v = grad_v + dense_scale * (out * (v - mean) + gathered) + out * dense_bias;
+  for (int64_t i = 0; i < task.rows; ++i) {
+    const int64_t* list = task.neighbors + i * k;
+    const Slot* slot = static_cast<const Slot*>(winners.slot) + i * channels + channel;
+    T* const cloud = task.nodes + i / task.cloud_size * task.cloud_size * stride + channel;
+    T* const v = task.nodes + i * stride + channels + channel;
+    V grad[kCount], lost[kCount], won[kCount], gathered[kCount];
+    for (int64_t c = 0; c < kCount; ++c) {
+      const int64_t at = channel + c * V::width;
+      V offset;
+      grad[c] = lost[c] = gathered[c] = zero;
+      if (task.degrees[i] > 0) grad[c] = V::load(winners.scale + at) * winner_gradient<V>(winners, i, at, &offset);
+      if constexpr (kDense) lost[c] = V::load(task.dense_scale + at) * V::load(v + c * V::width);
+      won[c] = grad[c] + lost[c];
     }
-    grad_u.store(task.grad_nodes + j * stride + at);
-    grad_v.store(task.grad_nodes + j * stride + task.channels + at);
+    for (int64_t s = 0; s < k; ++s) {
+      if (list[s] < 0) continue;
+      T* const u = cloud + list[s] * stride;
+      T* const to = u + 2 * channels;
+      for (int64_t c = 0; c < kCount; ++c) {
+        const int64_t at = c * V::width;
+        const V part = V::select(V::matches(slot + at, s), won[c], lost[c]);
+        (V::load(to + at) + part).store(to + at);
+        if constexpr (kDense) gathered[c] = gathered[c] + V::load(u + at);
+      }
+    }
+    const V out = V::broadcast(static_cast<T>(task.degrees[i]));
+    for (int64_t c = 0; c < kCount; ++c) {
+      if constexpr (kDense) {
+        const int64_t at = channel + c * V::width;
+        const V deviations = V::fma(out, V::load(v + c * V::width) - V::load(winners.mean + at), gathered[c]);
+        grad[c] = grad[c] + V::fma(V::load(task.dense_scale + at), deviations, out * V::load(task.dense_bias + at));
+      }
+      grad[c].store(v + c * V::width);
+    }
   }
 }
 
-template <typename T, typename Slot>
-void scatter_rows(const EdgeConvScatter<T>& task, const EdgeConvPiece& piece) {
+template <typename T, typename Slot, bool kDense>
+void scatter_slots(const EdgeConvScatter<T>& task, int64_t begin, int64_t end) {
   using V = Vector<T>;
-  constexpr int64_t kCount = 4;
-  for (int64_t j = piece.begin; j < piece.end; ++j) {
-    int64_t edge_count = task.k;
-    if (task.holes) {
-      edge_count = 0;
-      for (int64_t s = 0; s < task.k; ++s) edge_count += task.neighbors[j * task.k + s] >= 0;
-    }
-    int64_t channel = piece.channel_begin;
-    for (; channel + kCount * V::width <= piece.channel_end; channel += kCount * V::width) {
-      scatter_channels<V, kCount, Slot>(task, j, edge_count, channel);
-    }
-    for (; channel + V::width <= piece.channel_end; channel += V::width) {
-      scatter_channels<V, 1, Slot>(task, j, edge_count, channel);
-    }
-    for (; channel < piece.channel_end; ++channel) scatter_channels<Lane<T>, 1, Slot>(task, j, edge_count, channel);
+  constexpr int64_t kCount = 2;
+  int64_t channel = begin;
+  for (; channel + kCount * V::width <= end; channel += kCount * V::width) {
+    scatter_channels<V, kCount, Slot, kDense>(task, channel);
   }
+  for (; channel + V::width <= end; channel += V::width) scatter_channels<V, 1, Slot, kDense>(task, channel);
+  for (; channel < end; ++channel) scatter_channels<Lane<T>, 1, Slot, kDense>(task, channel);
 }
 
 template <typename T>
-void edge_conv_scatter(const EdgeConvScatter<T>& task, const EdgeConvPiece& piece) {
-  if (task.k <= kMaxByteSlots) {
-    scatter_rows<T, uint8_t>(task, piece);
+void edge_conv_scatter(const EdgeConvScatter<T>& task, int64_t begin, int64_t end) {
+  if (task.winners.k <= kMaxByteSlots) {
+    (task.dense ? scatter_slots<T, uint8_t, true> : scatter_slots<T, uint8_t, false>)(task, begin, end);
   } else {
-    scatter_rows<T, int32_t>(task, piece);
+    (task.dense ? scatter_slots<T, int32_t, true> : scatter_slots<T, int32_t, false>)(task, begin, end);
   }
 }
 

@@ -4,6 +4,7 @@
 #include "edge_conv_two_layer.h"
 
 #include "edge_conv_two_layer_work.h"
+#include "products.h"
 
 namespace pointkernels {
 
@@ -62,19 +63,19 @@ void edge_conv_two_layer_of(const TwoLayerShape& shape, const Inputs& in, double
   const FirstLayer<T> first(shape, out.mean.const_data_ptr<T>(), out.var.const_data_ptr<T>(),
                             in.bn_weight.const_data_ptr<T>(), in.bn_bias.const_data_ptr<T>(),
                             in.center.const_data_ptr<T>(), in.eps);
-  std::vector<T> weight(panels_size(hidden, outputs), T{0}), sign(outputs, T{0});
+  std::vector<T> padded(outputs * hidden, T{0}), sign(outputs, T{0});
   const T* bn_weight2 = in.bn_weight2.const_data_ptr<T>();
   for (int64_t o = 0; o < shape.outputs; ++o) {
-    const T* row = in.weight.const_data_ptr<T>() + o * shape.hidden;
-    for (int64_t c = 0; c < shape.hidden; ++c) weight[panel_place(c, o, hidden)] = row[c];
+    std::copy_n(in.weight.const_data_ptr<T>() + o * shape.hidden, shape.hidden, padded.data() + o * hidden);
     sign[o] = bn_weight2[o] < 0 ? T{-1} : bn_weight2[o] > 0 ? T{1} : T{0};  // with 0, no number is above another
   }
+  const Panels<T> weight(padded.data(), hidden, outputs, 1, hidden);
   const bool direct = outputs == shape.outputs;
   std::vector<T> best_space(direct ? 0 : shape.rows * outputs);
   std::vector<int32_t> slot_space(direct ? 0 : shape.rows * outputs);
   T* deviation = out.deviation.mutable_data_ptr<T>();
   int32_t* slot = out.slot.mutable_data_ptr<int32_t>();
-  const TwoLayerForward<T> task{first.edges(shape, nodes.data(), neighbors, in.negative_slope), weight.data(),
+  const TwoLayerForward<T> task{first.edges(shape, nodes.data(), neighbors, in.negative_slope), weight.data.get(),
                                 sign.data(), direct ? deviation : best_space.data(), direct ? slot : slot_space.data()};
   std::vector<double> moments(in.statistics2 ? shape.units() * 2 * outputs : 0, 0.0);
   parallel_for(shape.units(), [&](int64_t begin, int64_t end) {

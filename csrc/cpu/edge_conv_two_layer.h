@@ -4,9 +4,7 @@
 // pre-activation is h1 = u_j + v_i, its activation a = LeakyReLU(scale (h1 - mean) + bias) - center, its second
 // pre-activation h2 = weight a. Channels are padded with zeros to a multiple of kTwoLayerPad in all that is read and
 // written here, so that no loop has a rest; H and O are the padded numbers of hidden and output channels.
-//
-// A matrix by which many rows are multiplied is cut into panels of kTwoLayerPanel columns: column n of row c is at
-// ((n / kTwoLayerPanel) * rows + c) * kTwoLayerPanel + n % kTwoLayerPanel.
+// Panels are those of linear.h.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +12,6 @@
 namespace pointkernels {
 
 inline constexpr int64_t kTwoLayerPad = 16;  // a multiple of every vector's width
-inline constexpr int64_t kTwoLayerPanel = 64;
 // Edges that are multiplied at a time. Work spaces for edges have room for a multiple of it.
 inline constexpr int64_t kTwoLayerBlock = 6;
 // Rows are taken together until they have so many edges, so that short lists fill the matrix products, too.
@@ -62,7 +59,7 @@ struct TwoLayerBackward {
   const T* weight;       // (outputs, H): the second layer's
   const T* winner_grad;  // (rows, outputs): gradient of the winning second pre-activation, without the dense part
   const int32_t* slot;   // (rows, outputs)
-  const T* dense;  // panels of (H, H), symmetric: the dense part of the gradient of a is dense_start + dense a; or
+  const T* dense;        // panels of (H, H): the dense part of the gradient of a is dense_start + dense a; or
   const T* dense_start;  // (H), both nullptr where the second layer's statistics are constants
 };
 

@@ -80,7 +80,7 @@ void edge_moments(const TwoLayerEdges<T>& task, int64_t begin, int64_t end, doub
     const int64_t* list = task.neighbors + i * task.k;
     const T* cloud = task.nodes + i / task.cloud_size * task.cloud_size * 2 * task.hidden;
     const T* own = task.nodes + (2 * i + 1) * task.hidden;
-    const double edges = static_cast<double>(edge_count(task, i));
+    const int64_t edges = edge_count(task, i);
     if (edges == 0) continue;
     for (int64_t c = 0; c < task.hidden; c += V::width) {
       V sum = V::broadcast(0), squares = V::broadcast(0);
@@ -90,14 +90,9 @@ void edge_moments(const TwoLayerEdges<T>& task, int64_t begin, int64_t end, doub
         sum = sum + u;
         squares = V::fma(u, u, squares);
       }
-      T sums[V::width], square_sums[V::width];
-      sum.store(sums);
-      squares.store(square_sums);
-      for (int64_t lane = 0; lane < V::width; ++lane) {
-        const double a = sums[lane], b = own[c + lane];
-        moments[c + lane] += a + edges * b;
-        moments[task.hidden + c + lane] += square_sums[lane] + b * (2 * a + edges * b);
-      }
+      const V v = V::load(own + c), total = V::fma(V::broadcast(static_cast<T>(edges)), v, sum);
+      total.add_to(moments + c);
+      V::fma(v, sum + total, squares).add_to(moments + task.hidden + c);
     }
   }
 }
@@ -132,13 +127,8 @@ void find_winners(const TwoLayerForward<T>& task, int64_t i, const T* products, 
     best.store(task.best + i * outputs + c);
     places.store_integers(task.slot + i * outputs + c);
     if (moments == nullptr) continue;
-    T sums[V::width], square_sums[V::width];
-    sum.store(sums);
-    squares.store(square_sums);
-    for (int64_t lane = 0; lane < V::width; ++lane) {
-      moments[c + lane] += sums[lane];
-      moments[outputs + c + lane] += square_sums[lane];
-    }
+    sum.add_to(moments + c);
+    squares.add_to(moments + outputs + c);
   }
 }
 
@@ -154,7 +144,7 @@ void two_layer_forward(const TwoLayerForward<T>& task, int64_t begin, int64_t en
       edges += activate_edges<T>(task.edges, last, nullptr, tile.activations + edges * hidden);
     }
     const int64_t filled = fill_block(tile.activations, edges, hidden);
-    multiply<T>(tile.activations, filled, hidden, task.weight, outputs, nullptr, tile.products);
+    multiply_edges(tile.activations, filled, hidden, task.weight, outputs, tile.products);
     int64_t done = 0;
     for (; first < last; ++first) {
       const int64_t count = edge_count(task.edges, first);
@@ -192,12 +182,13 @@ void finish_row(const TwoLayerBackward<T>& task, int64_t i, int64_t row, const T
   const V slope = V::broadcast(task.edges.negative_slope), zero = V::broadcast(0);
   for (int64_t c = 0; c < hidden; c += V::width) {
     const V scale = V::load(task.edges.scale + c), bias = V::load(task.edges.bias + c);
+    const V start = task.dense != nullptr ? V::load(task.dense_start + c) : zero;
     V grad_sum = zero, deviation_sum = zero, product_sum = zero;
     const T *deviation_of = deviations + c, *product_of = products + c;
     T* edge_grad = sums.edge_grad + row * k * hidden + c;
     for (int64_t s = 0; s < k; ++s, edge_grad += hidden) {
       if (list[s] < 0) continue;
-      const V deviation = V::load(deviation_of), product = V::load(product_of);
+      const V deviation = V::load(deviation_of), product = V::load(product_of) + start;
       const V z = V::fma(scale, deviation, bias);
       const V grad = V::select(V::less(zero, z), product, slope * product);
       grad.store(edge_grad);
@@ -209,13 +200,8 @@ void finish_row(const TwoLayerBackward<T>& task, int64_t i, int64_t row, const T
     }
     grad_sum.store(sums.row_grad + row * 2 * hidden + c);
     deviation_sum.store(sums.row_deviation + row * hidden + c);
-    T grads[V::width], with_deviation[V::width];
-    grad_sum.store(grads);
-    product_sum.store(with_deviation);
-    for (int64_t lane = 0; lane < V::width; ++lane) {
-      sums.grad_sum[c + lane] += grads[lane];
-      sums.grad_deviation[c + lane] += with_deviation[lane];
-    }
+    grad_sum.add_to(sums.grad_sum + c);
+    product_sum.add_to(sums.grad_deviation + c);
   }
 }
 
@@ -233,7 +219,7 @@ void two_layer_backward(const TwoLayerBackward<T>& task, int64_t begin, int64_t 
     }
     if (task.dense != nullptr) {
       const int64_t filled = fill_block(tile.activations, edges, hidden);
-      multiply(tile.activations, filled, hidden, task.dense, hidden, task.dense_start, tile.products);
+      multiply_edges(tile.activations, filled, hidden, task.dense, hidden, tile.products);
       add_gram(tile.activations, edges, hidden, sums.gram);
       for (int64_t c = 0; c < hidden; c += V::width) {
         V sum = V::load(sums.activation_sum + c);

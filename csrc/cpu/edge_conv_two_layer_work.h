@@ -96,14 +96,6 @@ class PaddedRows {
   const T* data_;
 };
 
-// The element (row, column) of a matrix in panels; see edge_conv_two_layer.h.
-inline int64_t panel_place(int64_t row, int64_t column, int64_t rows) {
-  return (column / kTwoLayerPanel * rows + row) * kTwoLayerPanel + column % kTwoLayerPanel;
-}
-inline int64_t panels_size(int64_t rows, int64_t columns) {
-  return (columns + kTwoLayerPanel - 1) / kTwoLayerPanel * kTwoLayerPanel * rows;
-}
-
 // The first layer's BatchNorm as the loops want it.
 template <typename T>
 struct FirstLayer {

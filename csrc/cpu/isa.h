@@ -94,20 +94,23 @@ struct IsaKernels {
   const TwoLayerKernels<T>* two_layer;
   const LinearKernels<T>* linear;
 
+  // How many of the k entries of each list are not -1; returns their sum, or -1 where one is neither -1 nor in [0,
+  // cloud_size).
+  int64_t (*count_neighbors)(const int64_t* neighbors, int64_t rows, int64_t k, int64_t cloud_size, int32_t* degrees);
+
   // EdgeConv over the edges out of the rows of a piece: extrema, winners and, when wanted, sums. Adds the sum and the
-  // sum of squares of all pre-activations to moments (2 x channels). Returns the number of edges; -1, before it is
-  // followed, for a neighbour that is none of the cloud.
-  int64_t (*edge_conv_gather)(const EdgeConvGather<T>& task, const EdgeConvPiece& piece, double* moments);
+  // sum of squares of all pre-activations to moments (2 x channels).
+  void (*edge_conv_gather)(const EdgeConvGather<T>& task, const EdgeConvPiece& piece, double* moments);
 
   // The output of rows [begin, end).
   void (*edge_conv_normalize)(const EdgeConvNormalize<T>& task, int64_t begin, int64_t end);
 
-  // The winners' gradients of rows [begin, end), if they have a place; adds their sums, and those of their products
-  // with the normalised pre-activations, to sums (2 x channels), unless that is nullptr.
+  // Adds the gradients of the normalised pre-activations that won in rows [begin, end), and those times the normalised
+  // pre-activations, to sums (2 x channels).
   void (*edge_conv_winners)(const EdgeConvWinners<T>& task, int64_t begin, int64_t end, double* sums);
 
-  // Gradient of the node products of the rows of a piece, over the edges into them.
-  void (*edge_conv_scatter)(const EdgeConvScatter<T>& task, const EdgeConvPiece& piece);
+  // Gradient of the node products of all rows in channels [begin, end).
+  void (*edge_conv_scatter)(const EdgeConvScatter<T>& task, int64_t begin, int64_t end);
 };
 
 enum class Isa { kScalar, kAvx2, kAvx512, kNeon };

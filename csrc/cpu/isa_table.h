@@ -30,6 +30,7 @@ constexpr pointkernels::IsaKernels<T> isa_table() {
           &kSamplingKernels<T>,
           &kTwoLayerKernels<T>,
           &kLinearKernels<T>,
+          count_neighbors,
           edge_conv_gather<T>,
           edge_conv_normalize<T>,
           edge_conv_winners<T>,

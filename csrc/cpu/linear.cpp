@@ -15,7 +15,7 @@ Tensor linear_of(const Tensor& x, const Tensor& weight) {
   const int64_t outputs = weight.size(0), channels = x.size(1);
   Tensor y = torch::stable::new_empty(x, {x.size(0), outputs});
   multiply(rows_of<T>(x), Panels<T>(weight.const_data_ptr<T>(), channels, outputs, 1, channels),
-           y.mutable_data_ptr<T>());
+           y.mutable_data_ptr<T>(), outputs);
   return y;
 }
 
@@ -37,7 +37,7 @@ std::tuple<Tensor, Tensor> linear_backward_of(const Tensor& grad, const Tensor& 
   Tensor grad_x = for_x ? torch::stable::empty_like(x) : torch::stable::new_empty(x, {0});
   if (for_x) {
     multiply(rows_of<T>(grad), Panels<T>(weight.const_data_ptr<T>(), outputs, channels, channels, 1),
-             grad_x.mutable_data_ptr<T>());
+             grad_x.mutable_data_ptr<T>(), channels);
   }
   Tensor grad_weight = for_weight ? torch::stable::empty_like(weight) : torch::stable::new_empty(x, {0});
   if (for_weight) {

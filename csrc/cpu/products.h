@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "isa.h"
@@ -19,26 +20,68 @@ namespace pointkernels {
 inline constexpr int64_t kProductRows = 96;
 // Sums over rows are taken over so many units of at least so many rows, then over these in order, whatever the number
 // of threads.
-inline constexpr int64_t kProductUnits = 32, kProductUnitRows = 10 * kProductRows;
+inline constexpr int64_t kProductUnits = 32, kProductUnitRows = 12 * kProductRows;
 
 inline int64_t pieces_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
+// Numbers that nobody has written yet, from the start of a cache line on.
+struct DeleteAligned {
+  void operator()(void* numbers) const { ::operator delete[](numbers, std::align_val_t{64}); }
+};
 template <typename T>
-std::unique_ptr<T[]> uninitialized(int64_t count) {
-  return std::unique_ptr<T[]>(new T[count]);
-}
+using Space = std::unique_ptr<T[], DeleteAligned>;
 
 template <typename T>
+Space<T> uninitialized(int64_t count) {
+  return Space<T>(static_cast<T*>(::operator new[](count * sizeof(T), std::align_val_t{64})));
+}
+
+// A factor with a row for every point: as it lies in memory.
+template <typename T>
 struct Rows {
+  const T* data;  // (count, channels), rows `stride` apart
+  int64_t count, channels, stride;
+
+  Rows(const T* data, int64_t count, int64_t channels) : Rows(data, count, channels, channels) {}
+  Rows(const T* data, int64_t count, int64_t channels, int64_t stride)
+      : data(data), count(count), channels(channels), stride(stride) {}
+
+  // Rows [begin, begin + count), with or without use of the space, which has room for tile_space().
+  Rows tile(int64_t begin, int64_t rows, T*) const { return {data + begin * stride, rows, channels, stride}; }
+  int64_t tile_space() const { return 0; }
+};
+
+// The same less a common row, which is done tile by tile; zeros for rows that are not used, whatever they hold.
+template <typename T>
+struct CenteredRows {
   const T* data;  // (count, channels)
   int64_t count, channels;
+  const T* shift;    // (channels)
+  const bool* used;  // (count), or nullptr for all
+
+  Rows<T> tile(int64_t begin, int64_t rows, T* space) const {
+    for (int64_t r = 0; r < rows; ++r) {
+      const T* from = data + (begin + r) * channels;
+      T* to = space + r * channels;
+      if (used != nullptr && !used[begin + r]) {
+        std::fill_n(to, channels, T{0});
+        continue;
+      }
+      for (int64_t c = 0; c < channels; ++c) to[c] = from[c] - shift[c];
+    }
+    return {space, rows, channels};
+  }
+  CenteredRows part(int64_t begin, int64_t rows) const {
+    return {data + begin * channels, rows, channels, shift, used != nullptr ? used + begin : nullptr};
+  }
+  int64_t tile_space() const { return kProductRows * channels; }
 };
 
 // A matrix (depth x columns) in panels (see linear.h).
 template <typename T>
 struct Panels {
   int64_t depth, columns;
-  std::unique_ptr<T[]> data;
+  Space<T> data;
 
   // Entry (d, c) is matrix[d * row + c * step].
   Panels(const T* matrix, int64_t depth, int64_t columns, int64_t row, int64_t step) : depth(depth), columns(columns) {
@@ -62,17 +105,19 @@ struct Panels {
   }
 };
 
-// y (x.count x columns) = x times the matrix in panels.
-template <typename T>
-void multiply(const Rows<T>& x, const Panels<T>& matrix, T* y) {
+// y (x.count x columns, rows y_row apart) = x times the matrix in panels.
+template <typename T, typename Factor>
+void multiply(const Factor& x, const Panels<T>& matrix, T* y, int64_t y_row) {
   const LinearKernels<T>& kernels = *isa_kernels<T>().linear;
   const int64_t columns = matrix.columns, panel = kernels.panel;
   parallel_for(pieces_of(x.count, kProductRows), [&](int64_t first, int64_t last) {
+    const Space<T> space = uninitialized<T>(x.tile_space());
     for (int64_t piece = first; piece < last; ++piece) {
-      const int64_t begin = piece * kProductRows, rows = std::min(kProductRows, x.count - begin);
+      const int64_t begin = piece * kProductRows;
+      const Rows<T> tile = x.tile(begin, std::min(kProductRows, x.count - begin), space.get());
       for (int64_t column = 0; column < columns; column += panel) {
-        kernels.multiply(x.data + begin * x.channels, x.channels, 1, rows, x.channels,
-                         matrix.data.get() + column * x.channels, panel, y + begin * columns + column, columns,
+        kernels.multiply(tile.data, tile.stride, 1, tile.count, tile.channels,
+                         matrix.data.get() + column * tile.channels, panel, y + begin * y_row + column, y_row,
                          std::min(panel, columns - column), false);
       }
     }
@@ -80,8 +125,8 @@ void multiply(const Rows<T>& x, const Panels<T>& matrix, T* y) {
 }
 
 // Adds left^T right to sums (left.channels x right.channels).
-template <typename T>
-void add_transposed_product(const Rows<T>& left, const Rows<T>& right, T* sums) {
+template <typename T, typename Left, typename Right>
+void add_transposed_product(const Left& left, const Right& right, T* sums) {
   const LinearKernels<T>& kernels = *isa_kernels<T>().linear;
   const int64_t outputs = left.channels, columns = right.channels, panel = kernels.panel;
   const int64_t unit =
@@ -91,26 +136,33 @@ void add_transposed_product(const Rows<T>& left, const Rows<T>& right, T* sums) 
   parallel_for(units, [&](int64_t first, int64_t last) {
     const int64_t tail = columns % panel;  // columns that do not fill a panel
     std::vector<T> filled_up(tail > 0 ? kProductRows * panel : 0, T{0});
+    const Space<T> left_space = uninitialized<T>(left.tile_space());
+    const Space<T> right_space = uninitialized<T>(right.tile_space());
     for (int64_t u = first; u < last; ++u) {
       T* const to = units > 1 ? partial.data() + u * outputs * columns : sums;
       const int64_t end = std::min((u + 1) * unit, left.count);
       for (int64_t begin = u * unit; begin < end; begin += kProductRows) {
         const int64_t rows = std::min(kProductRows, end - begin);
+        const Rows<T> a = left.tile(begin, rows, left_space.get()), of = right.tile(begin, rows, right_space.get());
         for (int64_t column = 0; column < columns; column += panel) {
-          const T* b = right.data + begin * columns + column;
-          int64_t b_row = columns;
+          const T* b = of.data + column;
+          int64_t b_row = of.stride;
           if (columns - column < panel) {
-            for (int64_t r = 0; r < rows; ++r) std::copy_n(b + r * columns, tail, filled_up.data() + r * panel);
+            for (int64_t r = 0; r < rows; ++r) std::copy_n(b + r * b_row, tail, filled_up.data() + r * panel);
             b = filled_up.data();
             b_row = panel;
           }
-          kernels.multiply(left.data + begin * outputs, 1, outputs, outputs, rows, b, b_row, to + column, columns,
+          kernels.multiply(a.data, 1, a.stride, outputs, rows, b, b_row, to + column, columns,
                            std::min(panel, columns - column), true);
         }
       }
     }
   });
-  for (int64_t i = 0; i < static_cast<int64_t>(partial.size()); ++i) sums[i % (outputs * columns)] += partial[i];
+  const int64_t size = outputs * columns;
+  for (int64_t u = 0; u < units && units > 1; ++u) {
+    const T* from = partial.data() + u * size;
+    for (int64_t i = 0; i < size; ++i) sums[i] += from[i];
+  }
 }
 
 // left^T right, summed over several calls. The wider factor stands on the right, where it fills vectors better.
@@ -119,7 +171,8 @@ class TransposedProduct {
  public:
   TransposedProduct(int64_t rows, int64_t columns) : rows_(rows), columns_(columns), sums_(rows * columns, T{0}) {}
 
-  void add(const Rows<T>& left, const Rows<T>& right) {
+  template <typename Left, typename Right>
+  void add(const Left& left, const Right& right) {
     if (columns_ >= rows_) {
       add_transposed_product(left, right, sums_.data());
     } else {
@@ -129,11 +182,12 @@ class TransposedProduct {
   void add(const TransposedProduct& other) {
     for (size_t i = 0; i < sums_.size(); ++i) sums_[i] += other.sums_[i];
   }
+  T at(int64_t row, int64_t column) const {
+    return columns_ >= rows_ ? sums_[row * columns_ + column] : sums_[column * rows_ + row];
+  }
   void store(T* result) const {
     for (int64_t r = 0; r < rows_; ++r) {
-      for (int64_t c = 0; c < columns_; ++c) {
-        result[r * columns_ + c] = columns_ >= rows_ ? sums_[r * columns_ + c] : sums_[c * rows_ + r];
-      }
+      for (int64_t c = 0; c < columns_; ++c) result[r * columns_ + c] = at(r, c);
     }
   }
 

@@ -8,7 +8,8 @@
 // second operand where either is NaN, as x86 does; above is true where a > b or either is NaN; matches compares
 // V::width integers in memory with one number; add_where adds where the mask is true; largest is a vector's largest
 // lane, of lanes that are not NaN. compress moves the lanes of the mask to the front and stores all V::width of them,
-// so the place they go to must have room for so many; it returns how many lanes count. Operators stand outside their
+// so the place they go to must have room for so many; it returns how many lanes count. store_integers and store_bytes
+// cut to integers, these to their lowest eight bits; add_to adds each lane to a double. Operators stand outside their
 // class because GCC compiles friends without the target pragma.
 #pragma once
 
@@ -62,6 +63,8 @@ struct Lane {
   }
   static void compress_integers(Mask, const int32_t* from, int32_t* to) { *to = *from; }
   void store_integers(int32_t* p) const { *p = static_cast<int32_t>(v); }
+  void store_bytes(uint8_t* p) const { *p = static_cast<uint8_t>(static_cast<int32_t>(v)); }
+  void add_to(double* p) const { *p += v; }
   static T largest(Lane a) { return a.v; }
 };
 
@@ -104,6 +107,15 @@ struct Floats {
     _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(mask, _mm512_loadu_si512(from)));
   }
   void store_integers(int32_t* p) const { _mm512_storeu_si512(p, _mm512_cvttps_epi32(v)); }
+  void store_bytes(uint8_t* p) const {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v)));
+  }
+  void add_to(double* p) const {
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(v)),
+                  high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+    _mm512_storeu_pd(p, _mm512_add_pd(_mm512_loadu_pd(p), low));
+    _mm512_storeu_pd(p + 8, _mm512_add_pd(_mm512_loadu_pd(p + 8), high));
+  }
   static float largest(Floats a) { return _mm512_reduce_max_ps(a.v); }
 };
 inline Floats operator+(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -148,6 +160,10 @@ struct Doubles {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_maskz_compress_epi32(mask, values));
   }
   void store_integers(int32_t* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvttpd_epi32(v)); }
+  void store_bytes(uint8_t* p) const {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm256_cvtepi32_epi8(_mm512_cvttpd_epi32(v)));
+  }
+  void add_to(double* p) const { _mm512_storeu_pd(p, _mm512_add_pd(_mm512_loadu_pd(p), v)); }
   static double largest(Doubles a) { return _mm512_reduce_max_pd(a.v); }
 };
 inline Doubles operator+(Doubles a, Doubles b) { return {_mm512_add_pd(a.v, b.v)}; }
@@ -215,6 +231,16 @@ struct Floats {
                         _mm256_permutevar8x32_epi32(values, compressed_order(bits(mask))));
   }
   void store_integers(int32_t* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvttps_epi32(v)); }
+  void store_bytes(uint8_t* p) const {
+    const __m256i bytes = _mm256_and_si256(_mm256_cvttps_epi32(v), _mm256_set1_epi32(255));
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+  }
+  void add_to(double* p) const {
+    const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(v)), high = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+    _mm256_storeu_pd(p, _mm256_add_pd(_mm256_loadu_pd(p), low));
+    _mm256_storeu_pd(p + 4, _mm256_add_pd(_mm256_loadu_pd(p + 4), high));
+  }
   static float largest(Floats a) {
     __m128 half = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
     half = _mm_max_ps(half, _mm_movehl_ps(half, half));
@@ -270,6 +296,12 @@ struct Doubles {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(moved));
   }
   void store_integers(int32_t* p) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvttpd_epi32(v)); }
+  void store_bytes(uint8_t* p) const {
+    int32_t numbers[4];
+    store_integers(numbers);
+    for (int lane = 0; lane < 4; ++lane) p[lane] = static_cast<uint8_t>(numbers[lane]);
+  }
+  void add_to(double* p) const { _mm256_storeu_pd(p, _mm256_add_pd(_mm256_loadu_pd(p), v)); }
   static double largest(Doubles a) {
     const __m128d half = _mm_max_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
     return _mm_cvtsd_f64(_mm_max_sd(half, _mm_unpackhi_pd(half, half)));

@@ -70,6 +70,15 @@ struct Floats {
     vst1q_s32(to, vreinterpretq_s32_u8(compressed(vreinterpretq_u8_s32(vld1q_s32(from)), bits(mask))));
   }
   void store_integers(int32_t* p) const { vst1q_s32(p, vcvtq_s32_f32(v)); }
+  void store_bytes(uint8_t* p) const {
+    const uint16x4_t words = vmovn_u32(vreinterpretq_u32_s32(vcvtq_s32_f32(v)));
+    const uint32_t four = vget_lane_u32(vreinterpret_u32_u8(vmovn_u16(vcombine_u16(words, words))), 0);
+    __builtin_memcpy(p, &four, 4);
+  }
+  void add_to(double* p) const {
+    vst1q_f64(p, vaddq_f64(vld1q_f64(p), vcvt_f64_f32(vget_low_f32(v))));
+    vst1q_f64(p + 2, vaddq_f64(vld1q_f64(p + 2), vcvt_high_f64_f32(v)));
+  }
   static float largest(Floats a) { return vmaxvq_f32(a.v); }
 };
 inline Floats operator+(Floats a, Floats b) { return {vaddq_f32(a.v, b.v)}; }
@@ -115,6 +124,12 @@ struct Doubles {
     vst1_s32(to, bits(mask) == 2 ? vdup_lane_s32(values, 1) : values);
   }
   void store_integers(int32_t* p) const { vst1_s32(p, vmovn_s64(vcvtq_s64_f64(v))); }
+  void store_bytes(uint8_t* p) const {
+    int32_t numbers[2];
+    store_integers(numbers);
+    for (int lane = 0; lane < 2; ++lane) p[lane] = static_cast<uint8_t>(numbers[lane]);
+  }
+  void add_to(double* p) const { vst1q_f64(p, vaddq_f64(vld1q_f64(p), v)); }
   static double largest(Doubles a) { return vmaxvq_f64(a.v); }
 
  private:

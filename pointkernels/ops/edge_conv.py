@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pointkernels import _checks
 from pointkernels._registration import differentiable_once, fake_kernel, float32_under_autocast
-from pointkernels.ops.linear import center_rows
+from pointkernels.ops.linear import centered
 from pointkernels.ops.reverse_graph import reverse_graph
 
 # Devices where one operator does the node products, too; elsewhere they are torch's.
@@ -78,19 +78,12 @@ def edge_conv(
     compute = torch.float64 if features.dtype == torch.float64 else torch.float32
     with _without_autocast(features.device.type):
         lists = neighbors.reshape(-1, neighbors.shape[2]).contiguous()
-        used = torch.ops.pointkernels._used_rows(lists, count)
-        difference, center = weight.to(compute).chunk(2, dim=1)
-        x, shift = _centered(features.to(compute).reshape(-1, channels), used)
-        moved = center @ shift  # what the shift takes off every pre-activation
-        mean = var = None
-        if not training and running_mean is not None and running_var is not None:
-            mean, var = running_mean.to(compute) - moved, running_var.to(compute)
-        node_weight = torch.cat([difference, center - difference])
-        of_rows = features.device.type in _OF_ROWS
-        first = (x, node_weight) if of_rows else (x @ node_weight.t(),)
-        operator = torch.ops.pointkernels._edge_conv_of_rows if of_rows else torch.ops.pointkernels.edge_conv
-        output, batch_mean, batch_var, edges, *_ = operator(
-            *first, lists, count, bn_weight.to(compute), bn_bias.to(compute), mean, var, eps, negative_slope
+        rows, weights = features.to(compute).reshape(-1, channels), weight.to(compute)
+        given = None if training or running_mean is None else running_mean.to(compute)
+        var = None if training or running_var is None else running_var.to(compute)
+        operator = _of_rows if features.device.type in _OF_ROWS else _of_node_products
+        output, batch_mean, batch_var, edges, moved = operator(
+            rows, weights, lists, count, bn_weight.to(compute), bn_bias.to(compute), given, var, eps, negative_slope
         )
         if training and running_mean is not None and running_var is not None:
             with torch.no_grad():
@@ -101,16 +94,26 @@ def edge_conv(
     return shaped.to(features.dtype)
 
 
-def _centered(x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows that are used less a common vector, their mean, and that vector.
+def _of_rows(x: Tensor, weight: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    """Output, mean, variance, number of edges, and what has been taken off the mean."""
+    results = torch.ops.pointkernels._edge_conv_of_rows(x.contiguous(), weight.contiguous(), *arguments)
+    return (*results[:4], results[7])
 
-    Padding may hold anything, NaN included, and must reach neither the statistics nor the weight's gradient.
-    """
-    if x.device.type == "cpu":
-        return center_rows(x, used)
-    x = torch.where(used[:, None], x, 0)
-    shift = (x.detach().sum(dim=0) / used.sum().clamp(min=1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-    return x - shift, shift
+
+def _of_node_products(
+    x: Tensor, weight: Tensor, lists: Tensor, count: int, bn_weight: Tensor, bn_bias: Tensor, mean: Tensor | None,
+    *arguments: Any,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """The same with torch's products."""
+    used = torch.ops.pointkernels._used_rows(lists, count)
+    difference, center = weight.chunk(2, dim=1)
+    x, shift = centered(x, used)
+    moved = center @ shift  # what the shift takes off every pre-activation
+    nodes = x @ torch.cat([difference, center - difference]).t()
+    results = torch.ops.pointkernels.edge_conv(
+        nodes, lists, count, bn_weight, bn_bias, None if mean is None else mean - moved, *arguments
+    )
+    return (*results[:4], moved)
 
 
 def _check(
@@ -180,7 +183,8 @@ def _fake(nodes: Tensor, neighbors: Tensor, cloud_size: int, bn_weight: Tensor, 
 def _fake_of_rows(
     x: Tensor, weight: Tensor, neighbors: Tensor, cloud_size: int, bn_weight: Tensor, *rest: Any
 ) -> tuple[Tensor, ...]:
-    return _fake_results(x, neighbors, bn_weight, rest[1])
+    centred = x.new_empty(x.shape[1]), torch.empty_like(bn_weight), x.new_empty(x.shape[0], dtype=torch.bool)
+    return (*_fake_results(x, neighbors, bn_weight, rest[1])[:-1], *centred)
 
 
 def _fake_results(like: Tensor, neighbors: Tensor, bn_weight: Tensor, mean: Tensor | None) -> tuple[Tensor, ...]:
@@ -205,7 +209,7 @@ def _fake_backward(grad: Tensor, nodes: Tensor, *rest: Any) -> tuple[Tensor, Ten
 
 @fake_kernel("pointkernels::_edge_conv_of_rows_backward")
 def _fake_of_rows_backward(grad: Tensor, x: Tensor, weight: Tensor, for_x: bool, *rest: Any) -> tuple[Tensor, ...]:
-    bn_weight = rest[4]
+    bn_weight = rest[2]
     grad_x = torch.empty_like(x) if for_x else x.new_empty(0)
     return grad_x, torch.empty_like(weight), torch.empty_like(bn_weight), torch.empty_like(bn_weight)
 
@@ -213,53 +217,51 @@ def _fake_of_rows_backward(grad: Tensor, x: Tensor, weight: Tensor, for_x: bool,
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     """Of both operators; `first` is what neighbours follow: the node products, or rows and weight."""
     *first, neighbors, cloud_size, bn_weight, bn_bias, given_mean, _, eps, negative_slope = inputs
-    _, mean, var, count, extremum, slot, gathered = output
-    ctx.mark_non_differentiable(mean, var, count, extremum, slot, gathered)
+    ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*first, neighbors, bn_weight, bn_bias, mean, var, count, extremum, slot, gathered)
+    ctx.save_for_backward(*first, neighbors, bn_weight, bn_bias, *output[1:])
     ctx.statistics_given = given_mean is not None
     ctx.numbers = (cloud_size, eps, negative_slope)
 
 
 def _backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    inputs = len(ctx.needs_input_grad)
     if grad is None:
-        return (None,) * inputs
-    *first, neighbors, bn_weight, bn_bias, mean, var, count, extremum, slot, gathered = ctx.saved_tensors
-    cloud_size, eps, negative_slope = ctx.numbers
-    offsets, edges = reverse_graph(neighbors, cloud_size, cloud_size, neighbors.shape[0])
-    operators = torch.ops.pointkernels
-    of_rows = len(first) == 2
-    if of_rows:
-        first.append(ctx.needs_input_grad[0])
-    *grads, grad_weight, grad_bias = (
-        operators._edge_conv_of_rows_backward if of_rows else operators._edge_conv_backward
-    )(
-        grad.contiguous(),
-        *first,
-        neighbors,
-        cloud_size,
-        offsets,
-        edges,
-        bn_weight,
-        bn_bias,
-        mean,
-        var,
-        count,
-        extremum,
-        slot,
-        None if ctx.statistics_given else gathered,
-        eps,
-        negative_slope,
-    )
-    if not ctx.needs_input_grad[0]:
-        grads[0] = None
-    grad_mean = -grad_bias * bn_weight * torch.rsqrt(var + eps) if ctx.statistics_given else None
-    return (*grads, None, None, grad_weight, grad_bias, grad_mean, None, None, None)
+        return (None,) * 9
+    nodes, neighbors, bn_weight, bn_bias, *statistics, gathered = ctx.saved_tensors
+    cloud_size, *numbers = ctx.numbers
+    grad_nodes, grad_weight, grad_bias = torch.ops.pointkernels._edge_conv_backward(
+        grad.contiguous(), nodes, neighbors, cloud_size,
+        *reverse_graph(neighbors, cloud_size, cloud_size, neighbors.shape[0]),
+        bn_weight, bn_bias, *statistics, None if ctx.statistics_given else gathered, *numbers,
+    )  # fmt: skip
+    of_batch_norm = _of_batch_norm(ctx, grad_weight, grad_bias, bn_weight, statistics[1])
+    return (grad_nodes if ctx.needs_input_grad[0] else None, *of_batch_norm)
 
 
-for _name in ("edge_conv", "_edge_conv_of_rows"):
-    torch.library.register_autograd(f"pointkernels::{_name}", _backward, setup_context=_setup_context)
+def _of_rows_backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 10
+    x, weight, neighbors, bn_weight, bn_bias, *statistics, shift, _, used = ctx.saved_tensors
+    cloud_size, *numbers = ctx.numbers
+    for_x = ctx.needs_input_grad[0]
+    grad_x, grad_weight, grad_bn_weight, grad_bn_bias = torch.ops.pointkernels._edge_conv_of_rows_backward(
+        grad.contiguous(), x, weight, for_x, neighbors, cloud_size,
+        bn_weight, bn_bias, *statistics, shift, used, ctx.statistics_given, *numbers,
+    )  # fmt: skip
+    of_batch_norm = _of_batch_norm(ctx, grad_bn_weight, grad_bn_bias, bn_weight, statistics[1])
+    return (grad_x if for_x else None, grad_weight, *of_batch_norm)
+
+
+def _of_batch_norm(
+    ctx: Any, grad_weight: Tensor, grad_bias: Tensor, bn_weight: Tensor, var: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Gradients of the arguments from `neighbors` on."""
+    grad_mean = -grad_bias * bn_weight * torch.rsqrt(var + ctx.numbers[1]) if ctx.statistics_given else None
+    return None, None, grad_weight, grad_bias, grad_mean, None, None, None
+
+
+for _name, _function in (("edge_conv", _backward), ("_edge_conv_of_rows", _of_rows_backward)):
+    torch.library.register_autograd(f"pointkernels::{_name}", _function, setup_context=_setup_context)
     float32_under_autocast(f"pointkernels::{_name}")
 for _name in ("_edge_conv_backward", "_edge_conv_of_rows_backward"):
     differentiable_once(f"pointkernels::{_name}", "edge_conv")

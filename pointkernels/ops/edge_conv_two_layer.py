@@ -17,6 +17,7 @@ from pointkernels import _checks
 from pointkernels._registration import differentiable_once, fake_kernel, float32_under_autocast
 from pointkernels.ops import edge_conv_two_layer_chunks  # noqa: F401  (the operators on CUDA)
 from pointkernels.ops.edge_conv import _update, _without_autocast
+from pointkernels.ops.linear import centered, linear
 from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.reference import EdgeLayer
 
@@ -57,12 +58,10 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
     compute = torch.float64 if features.dtype == torch.float64 else torch.float32
     with _without_autocast(features.device.type):
         lists = neighbors.reshape(-1, neighbors.shape[2]).contiguous()
-        used = torch.ops.pointkernels._used_rows(lists, count)[:, None]
-        # Padding may hold anything, NaN included, and must reach neither the statistics nor the weight's gradient.
-        x = torch.where(used, features.to(compute).reshape(-1, channels), 0)
-        shift = (x.detach().sum(dim=0) / used.sum().clamp(min=1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        used = torch.ops.pointkernels._used_rows(lists, count)
         difference, own = first.weight.to(compute).chunk(2, dim=1)
-        nodes = (x - shift) @ torch.cat([difference, own - difference]).t()
+        x, shift = centered(features.to(compute).reshape(-1, channels), used)
+        nodes = linear(x, torch.cat([difference, own - difference]))
         weight, bn_bias = second.weight.to(compute), first.bn_bias.to(compute)
         # Activations scatter about that of the mean pre-activation, where the second BatchNorm cancels it too.
         center = F.leaky_relu(bn_bias.detach(), first.negative_slope).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)

@@ -39,19 +39,25 @@ def linear(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     return product if bias is None else product + bias
 
 
-def center_rows(x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows that are used less their mean, zeros for the others, and the mean. On the CPU only.
+def centered(x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows that are used less their mean, zeros for the others, and the mean.
+
+    Padding may hold anything, NaN included, and must reach neither statistics nor a weight's gradient.
 
     Args:
         x: (R, C) float32 or float64.
-        used: (R,) bool; whatever other rows hold reaches neither result.
+        used: (R,) bool.
 
     Returns:
-        (R, C), and (C,), a constant, with 0 where the mean is not finite. The gradient of the first goes on as it is:
-        that of rows that are not used must be 0.
+        (R, C), and (C,), a constant, with 0 where the mean is not finite. On the CPU the gradient of the first goes on
+        as it is: that of rows that are not used must be 0.
     """
-    centered, mean = torch.ops.pointkernels._center_rows(x.contiguous(), used)
-    return centered, mean
+    if x.device.type == "cpu":
+        rows, mean = torch.ops.pointkernels._center_rows(x.contiguous(), used)
+        return rows, mean
+    x = torch.where(used[:, None], x, 0)
+    mean = (x.detach().sum(dim=0) / used.sum().clamp(min=1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return x - mean, mean
 
 
 @fake_kernel("pointkernels::_linear")
@@ -91,4 +97,4 @@ def _backward_of_centered(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> t
 
 torch.library.register_autograd("pointkernels::_linear", _backward, setup_context=_setup_context)
 torch.library.register_autograd("pointkernels::_center_rows", _backward_of_centered, setup_context=_setup_centered)
-differentiable_once("pointkernels::_linear_backward", "linear")
+differentiable_once("pointkernels::_linear_backward", "linear and edge_conv_two_layer")

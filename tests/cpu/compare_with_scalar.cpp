@@ -116,6 +116,17 @@ void compare_vectors() {
     expect_same("matches integers", &found_of, &of_integers, 1);
     V::load(finite).store_integers(found_integers);
     expect_same("store_integers", found_integers, expected_integers, W);
+    uint8_t found_low[W], expected_low[W];
+    double found_sums[W], expected_sums[W];
+    for (int64_t i = 0; i < W; ++i) {
+      expected_low[i] = uint8_t(expected_integers[i]);
+      found_sums[i] = numbers.next(true);
+      expected_sums[i] = found_sums[i] + c[i];
+    }
+    V::load(finite).store_bytes(found_low);
+    V::load(c).add_to(found_sums);
+    expect_same("store_bytes", found_low, expected_low, W);
+    expect_same("add_to", found_sums, expected_sums, W);
     T largest = finite[0];
     for (int64_t i = 1; i < W; ++i) largest = finite[i] > largest ? finite[i] : largest;
     const T found_largest = V::largest(V::load(finite));
