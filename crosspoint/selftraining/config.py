@@ -232,7 +232,8 @@ AS_CODE = QuirkConfig(
     decay_temperature=True,
     drifting_statistics=True,
 )
-"""What the paper's code does."""
+"""What the paper's code does; but several processes contrast clouds and images over the batch of all of them, as one
+process would, where the code contrasts within each."""
 
 METHODS: dict[str, MethodConfig] = {
     "fixed": MethodConfig(),
