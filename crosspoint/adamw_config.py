@@ -20,7 +20,7 @@ class AdamWConfig:
     last_share: float
     """Share of the rate that is left at the end."""
     warmup_epochs: float = 1.0
-    """Epochs over which the rate grows from 0."""
+    """Epochs over which the rate grows to it."""
     weight_decay: float
     """Of matrices; biases and normalisations do not decay."""
 

@@ -23,7 +23,7 @@ The optional first word chooses what is done, and which defaults the options bel
 experiment: align on one domain, self-train on another one, compare with single modalities and with true labels, in
 minutes on a CPU core (taken when no --init is given);
 fixed: self-train on --data from --init as the paper means it (taken when --init is given);
-as-code: the same as the paper's code does it.
+as-code: the same as the paper's code does it, but that the contrast of clouds and images sees all processes' objects.
 Start it with torchrun for several processes.
 """
 

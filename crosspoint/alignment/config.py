@@ -26,6 +26,8 @@ from crosspoint.selftraining.data_config import PairDataConfig
 class AlignmentOptimisation(AdamWConfig):
     """The loss and how it is minimised."""
 
+    first_share: float = 0.0
+    """Share of the rate that the warm-up begins with. ULIP: 0.002."""
     image_text_weight: float = 1.0
     """Weight of the contrast between images and captions; 0 where both are frozen, as in ULIP."""
     shared_captions: bool = True
@@ -33,6 +35,7 @@ class AlignmentOptimisation(AdamWConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_share("optimisation.first_share", self.first_share)
         require_non_negative("optimisation.image_text_weight", self.image_text_weight)
 
 
@@ -112,6 +115,7 @@ PRESETS: dict[str, AlignConfig] = {
             epochs=300,
             batch_size=256,
             learning_rate=5e-4,
+            first_share=0.002,
             last_share=0.02,
             weight_decay=0.1,
             image_text_weight=0.0,

@@ -87,6 +87,7 @@ def align(config: AlignConfig, console: Console, world: World, pairs: Pairs | No
         optimiser,
         warmup_steps=round(settings.warmup_epochs * plan.steps_per_epoch),
         total_steps=plan.total_steps,
+        start=settings.first_share,
         end=settings.last_share,
     )
     state = TrainingState(model, optimiser, schedule, augmentation_generator(config.seed, world.rank))

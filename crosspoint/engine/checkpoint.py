@@ -16,7 +16,7 @@ FORMAT = 1
 """Version of the layout of a checkpoint file."""
 
 _ENTRIES = ("config", "model", "optimiser", "schedule", "randomness", "step", "steps_per_epoch", "processes")
-_OPTIONAL = ("score", "teacher")
+_OPTIONAL = ("score", "teacher", "patience")
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -26,7 +26,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         path: Where to write.
         state: Entries ``config`` (flattened), ``model``, ``optimiser``, ``schedule``, ``randomness`` (one per process),
             ``step``, ``steps_per_epoch`` and ``processes``; ``score`` where this is the best of several, ``teacher``
-            where there is one. Tensors and plain Python values only.
+            and ``patience`` where there is one. Tensors and plain Python values only.
 
     Raises:
         OSError: If the file cannot be written.

@@ -50,6 +50,8 @@ class TrainingState(Generic[Model]):
     step: int = 0
     teacher: Remembered | None = None
     """A second network that follows the first one, where the method has one."""
+    patience: Remembered | None = None
+    """How long there has been nothing to learn from, where the method stops for that."""
 
     def capture(self, world: World) -> dict[str, Any]:
         """The entries of a checkpoint that belong to this state; every process must call it."""
@@ -60,6 +62,7 @@ class TrainingState(Generic[Model]):
             "randomness": gather_objects(capture(self.augmentation), world),
             "step": self.step,
             **({} if self.teacher is None else {"teacher": self.teacher.state_dict()}),
+            **({} if self.patience is None else {"patience": self.patience.state_dict()}),
         }
 
     def restore(self, checkpoint: Mapping[str, Any], world: World) -> None:
@@ -69,6 +72,8 @@ class TrainingState(Generic[Model]):
         self.schedule.load_state_dict(checkpoint["schedule"])
         if self.teacher is not None:
             self.teacher.load_state_dict(checkpoint["teacher"])
+        if self.patience is not None and "patience" in checkpoint:  # older checkpoints have none
+            self.patience.load_state_dict(checkpoint["patience"])
         restore(checkpoint["randomness"][world.rank], self.augmentation)
         self.step = checkpoint["step"]
 

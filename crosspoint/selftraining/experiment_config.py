@@ -90,7 +90,7 @@ class ExperimentConfig:
     """The data to align on, whose class names are captions."""
     target: PairDataConfig = field(
         default_factory=lambda: PairDataConfig(
-            dataset="shapes_shifted", per_class=120, test_per_class=40, image_size=32
+            dataset="shapes_shifted", per_class=120, test_per_class=100, image_size=32
         )
     )
     """The data to self-train on; labels are for the report and the supervised ceiling alone."""
@@ -104,19 +104,17 @@ class ExperimentConfig:
         )
     )
     """Sizes of the model."""
-    views: AlignmentViews = field(
-        default_factory=lambda: AlignmentViews(dropout=0.3, crop=(0.6, 1.0), magnitude=3.0, masked=0.3)
-    )
+    views: AlignmentViews = field(default_factory=lambda: AlignmentViews(dropout=0.3, crop=(0.6, 1.0), masked=0.2))
     """What happens to clouds and images while they are aligned."""
     alignment: AlignmentOptimisation = field(
         default_factory=lambda: AlignmentOptimisation(
-            epochs=16, batch_size=32, learning_rate=3e-3, last_share=0.02, weight_decay=0.05, image_text_weight=2.0
+            epochs=32, batch_size=64, learning_rate=3e-3, last_share=0.02, weight_decay=0.05, image_text_weight=2.0
         )
     )
     """How the alignment is trained."""
     method: MethodConfig = field(
         default_factory=lambda: MethodConfig(
-            labels=LabelConfig(threshold=0.7, image_threshold=0.6, cloud_threshold=0.7),
+            labels=LabelConfig(threshold=0.7, cloud_weight=0.8, image_threshold=0.6, cloud_threshold=0.7),
             weights=CrossMostWeights(
                 image_fairness=8.0,
                 image_modelling=0.1,
@@ -131,7 +129,7 @@ class ExperimentConfig:
             ),
             teacher=TeacherConfig(start=0.95, end=0.995, ramp_steps=60),
             optimisation=SelfTrainingOptimisation(
-                epochs=8, batch_size=64, learning_rate=1e-3, last_share=0.05, weight_decay=0.05, layer_decay=0.65
+                epochs=12, batch_size=64, learning_rate=1e-3, last_share=0.05, weight_decay=0.05, layer_decay=0.65
             ),
             templates="plain",
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -63,6 +64,14 @@ class _Patience:
             return False
         return bool(self._streak >= self._patience * self._steps_per_epoch)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"streak": self._streak.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what :meth:`state_dict` gave."""
+        self._streak = state["streak"].to(self._streak.device)
+
 
 def self_train(
     config: SelfTrainConfig, model: AlignedModel, pairs: Pairs, console: Console, world: World
@@ -101,6 +110,7 @@ def self_train(
     )
     plan = job.sampler()
     state, teacher = initial_state(config, model, plan.steps_per_epoch, plan.total_steps, world)
+    patience = state.patience = _Patience(method.labels.patience, plan.steps_per_epoch, world.device)
     begin(job, state, world)
     console.print(
         f"self-training ({method.labels.source}) on {len(dataset)} objects under {len(model.class_names)} classes, "
@@ -113,7 +123,6 @@ def self_train(
     train_on = SelfTrainingStep(
         state, teacher, network, method, world, ViewMaker(method, model, dataset.up_axis, config.up_axis)
     )
-    patience = _Patience(method.labels.patience, plan.steps_per_epoch, world.device)
 
     def step(batch: Batch) -> Tensor:
         told = train_on(batch)

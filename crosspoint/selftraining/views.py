@@ -59,7 +59,7 @@ class ViewMaker:
             translate=strong.cloud_move,
             max_dropout=strong.cloud_dropout,
         )
-        self._clouds = CloudViews(strong=changes, crop=crop)
+        self._clouds = CloudViews(strong=changes, crop=crop, upsample=strong.cloud_points)
 
     def __call__(self, points: Tensor, images: Tensor, generator: torch.Generator) -> Views:
         """Draws the views of a batch.

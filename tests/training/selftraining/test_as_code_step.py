@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import plain_step
 import pytest
@@ -187,3 +188,22 @@ def test_each_quirk_changes_its_own_term(walk: Walk, quirk: str, fixed: object, 
         advance(step, views(1))
         decayed = walk.states[1][0]["logit_scale"].item()
         assert model.logit_scale.item() - decayed == pytest.approx(4e-5 * 0.05 * before, rel=1e-6)
+
+
+def test_clouds_of_few_points_get_more_for_the_student_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, generator = small_model(), torch.Generator().manual_seed(0)
+    given: list[int] = []
+    group = model.cloud.group
+
+    def recorded(points: Tensor, *arguments: Any) -> Groups:
+        given.append(points.shape[1])
+        return group(points, *arguments)
+
+    monkeypatch.setattr(model.cloud, "group", recorded)
+    method = METHODS["as-code"]
+    assert method.views.cloud_points == 8192
+    images = torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8)
+    for points in (8192, 40, 50):
+        fewer = replace(method, views=replace(method.views, cloud_points=points))
+        ViewMaker(fewer, model, "y", "y")(torch.rand(2, 45, 3, generator=generator), images, generator)
+    assert given == [45, 8192, 45, 45, 45, 50]  # the teacher's, then the student's

@@ -52,8 +52,10 @@ def test_nothing_is_confident_for_an_epoch(start: Path, tmp_path: Path, capsys: 
         "aligned start, or go on with --method.labels.patience 0 (all 4 steps until then are in the checkpoint)\n"
     )
     assert load_checkpoint(tmp_path / CHECKPOINT_NAME)["step"] == 4
-    assert self_train(start, tmp_path, *never, "--resume", "--method.labels.patience", "0") == 0
+    assert self_train(start, tmp_path, *never, "--resume", "--method.labels.patience", "2") == 2
+    assert "got none in 2 epochs in a row" in only_line(capsys)  # the one before the resumption counts
     assert load_checkpoint(tmp_path / CHECKPOINT_NAME)["step"] == 8
+    assert self_train(start, tmp_path, *never, "--resume", "--method.labels.patience", "0") == 0
     labels = json.loads((tmp_path / "results.json").read_text())["labels"]
     assert [epoch["confident"] for epoch in labels] == [0, 0]
 

@@ -8,6 +8,7 @@ import torch
 
 from crosspoint.engine.aligned import load_aligned
 from crosspoint.engine.checkpoint import load_checkpoint
+from crosspoint.engine.log import LOG_NAME, read_log
 from crosspoint.engine.run import CHECKPOINT_NAME
 from crosspoint.selftrain import main, parse
 from crosspoint.selftraining.config import AS_CODE, QuirkConfig, SelfTrainConfig
@@ -21,7 +22,7 @@ TINY = """
     --model.image.heads 2 --model.cloud.groups 6 --model.cloud.group-size 4 --model.cloud.token-widths 4 4 4 4
     --model.cloud.width 8 --model.cloud.layers 1 --model.cloud.heads 2
     --model.text.width 8 --model.text.layers 1 --model.text.heads 2
-    --alignment.epochs 1 --alignment.batch-size 3
+    --alignment.epochs 1 --alignment.batch-size 3 --alignment.first-share 0.25
     --method.optimisation.epochs 1 --method.optimisation.batch-size 3 --method.labels.patience 0
     --output.no-tensorboard --device cpu
 """.split()  # noqa: SIM905 (this is how it is typed)
@@ -50,6 +51,10 @@ def test_aligns_trains_compares_and_goes_on(tmp_path: Path, capsys: pytest.Captu
     assert {"confusion-joint.png", "labels.png", "aligned.pt", "log.jsonl"} <= {
         path.name for path in (tmp_path / "joint").iterdir()
     }
+
+    rates = [record["learning_rate"] for record in read_log(tmp_path / "aligned" / LOG_NAME)]
+    full = ExperimentConfig().alignment.learning_rate
+    assert rates == pytest.approx([0.25 * full, full])  # two steps, both of the warm-up
 
     start = load_aligned(tmp_path / "aligned" / "aligned.pt")
     assert start.text is not None
