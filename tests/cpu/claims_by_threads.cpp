@@ -2,8 +2,10 @@
 // as a search packs points and then looks at them. Prints the sum of what they read.
 #include "../../csrc/cpu/claims.h"
 
+#include <atomic>
 #include <cstdio>
 #include <thread>
+#include <utility>
 #include <vector>
 
 int main(int argc, char** argv) {
@@ -13,8 +15,15 @@ int main(int argc, char** argv) {
   for (int64_t round = 0; round < 20; ++round) {
     std::vector<int64_t> written(kUnits, -1), read(kUnits, -1);
     pointkernels::Claims writing(kUnits, kThreads), reading(kUnits, kThreads);
+    std::atomic<int64_t> arrived{0};  // orders nothing, but lets no thread do everything before the others start
     const auto work = [&] {
-      writing.each([&](int64_t unit) { written[unit] = unit; });
+      bool first = true;
+      writing.each([&](int64_t unit) {
+        written[unit] = unit;
+        if (!std::exchange(first, false)) return;
+        arrived.fetch_add(1, std::memory_order_relaxed);
+        while (arrived.load(std::memory_order_relaxed) < kThreads) std::this_thread::yield();
+      });
       if (waiting) writing.wait();
       reading.each([&](int64_t unit) { read[unit] = written[kUnits - 1 - unit]; });
     };
