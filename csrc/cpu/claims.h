@@ -8,8 +8,8 @@
 
 namespace pointkernels {
 
-// Units of work [0, count), claimed in order by threads: one that wakes up late, shares its core or meets hard units gets
-// fewer of them.
+// Units of work [0, count), claimed in order by threads: one that wakes up late, shares its core or meets hard units
+// gets fewer of them.
 class Claims {
  public:
   Claims(int64_t count, int64_t threads) : count_(count), step_(std::clamp<int64_t>(count / (32 * threads), 1, 16)) {}
