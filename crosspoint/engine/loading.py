@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import connection
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,9 @@ from crosspoint.data.sample import Batch, collate
 from crosspoint.engine.interrupt import leave_signals_to_parent
 from crosspoint.engine.sampler import ResumableBatchSampler
 from crosspoint.engine.sources import CloudDataset
+
+_LAST_MOMENT = 5.0  # seconds that a process may take from closing its connections to its end
+_INSTANT = 0.001  # above 0: then join() waits for the exit code of a process that is ending
 
 
 class _ErrorsAsItems(Dataset[Any]):
@@ -79,8 +83,8 @@ def load_batches(
                     batch = next(iterator)
                 except StopIteration:
                     return
-                except Exception:  # many kinds: a process may die while it hands something over
-                    death = _death_of_a_worker(iterator)
+                except Exception as error:  # many kinds: a process may die while it hands something over
+                    death = death_of_a_worker(iterator, hung_up=isinstance(error, (ConnectionError, EOFError)))
                     if death is None:
                         raise
                 if death is not None:  # raised here, where the first error and all that it refers to are gone
@@ -140,9 +144,18 @@ def _deaths_noticed_between_steps() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, previous)
 
 
-def _death_of_a_worker(iterator: Any) -> ChildProcessError | None:
-    for worker in getattr(iterator, "_workers", ()):
-        worker.join(timeout=0)
+def death_of_a_worker(iterator: Any, *, hung_up: bool) -> ChildProcessError | None:
+    """The error to raise if one of DataLoader's processes has died.
+
+    Args:
+        iterator: DataLoader's.
+        hung_up: Whether a process has closed its connection. One that dies does so a moment before the system tells.
+    """
+    workers = getattr(iterator, "_workers", ())
+    if hung_up:
+        connection.wait([worker.sentinel for worker in workers], timeout=_LAST_MOMENT)
+    for worker in workers:
+        worker.join(timeout=_INSTANT)
         code = worker.exitcode
         if code:
             end = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

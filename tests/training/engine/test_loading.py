@@ -1,11 +1,14 @@
 import multiprocessing
 import os
+import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from crosspoint.data.sample import Sample
-from crosspoint.engine.loading import LoadingFailed, load_batches, save_before_failing
+from crosspoint.engine.loading import LoadingFailed, death_of_a_worker, load_batches, save_before_failing
 from crosspoint.engine.sampler import ResumableBatchSampler
 
 
@@ -67,6 +70,15 @@ def test_the_death_of_a_loading_process_is_one_clear_error() -> None:
         list(load_batches(deadly, plan(), workers=2, pin_memory=False))
     assert multiprocessing.active_children() == []  # the other one has ended too
     assert caught.value.__context__ is None
+
+
+def test_a_process_that_hung_up_is_given_the_time_to_die() -> None:
+    worker = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(60,))
+    worker.start()
+    iterator = SimpleNamespace(_workers=[worker])
+    assert death_of_a_worker(iterator, hung_up=False) is None
+    threading.Timer(0.2, worker.kill).start()
+    assert "got one killed by SIGKILL" in str(death_of_a_worker(iterator, hung_up=True))
 
 
 def test_loading_processes_end_with_an_error() -> None:
