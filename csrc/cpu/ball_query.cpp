@@ -154,8 +154,8 @@ std::tuple<Tensor, Tensor> ball_query(const Tensor& points, std::optional<Tensor
   check_extents(query_clouds);
   Tensor indices = empty_integers(points, queries.size(0), k);
   Tensor distances = torch::stable::new_empty(points, {queries.size(0), k});
-  prefer_huge_pages(indices.mutable_data_ptr(), indices.numel() * indices.element_size());
-  prefer_huge_pages(distances.mutable_data_ptr(), distances.numel() * distances.element_size());
+  prefer_huge_pages(indices);
+  prefer_huge_pages(distances);
   if (queries.size(0) > 0) {
     const auto search = points.scalar_type() == ScalarType::Float ? ball_query_of<float> : ball_query_of<double>;
     search(points, clouds, queries, query_clouds, query.has_value(), squared_radius, k, include_self, indices,

@@ -5,12 +5,10 @@
 // the rows that edges lead to within reach of the processor's list of pages.
 #pragma once
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <cstdint>
 #include <new>
+
+#include "huge_pages.h"
 
 namespace pointkernels {
 
@@ -43,7 +41,7 @@ class WorkSpace {
   T* get() const { return data_; }
 
  private:
-  static constexpr int64_t kPage = int64_t{2} << 20, kKept = 2 * kPage;
+  static constexpr int64_t kPage = kHugePage, kKept = 2 * kPage;
   static constexpr std::align_val_t kLine{64}, kAligned{kPage};
 
   struct Kept {
@@ -57,9 +55,8 @@ class WorkSpace {
       const int64_t wanted = (bytes + kPage - 1) / kPage * kPage;
       data = ::operator new(wanted, kAligned);
       size = wanted;
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-      madvise(data, wanted, MADV_HUGEPAGE);  // advice: it may as well be ignored
-#endif
+      const auto begin = reinterpret_cast<uintptr_t>(data);
+      advise_huge_pages(begin, begin + static_cast<uintptr_t>(wanted));
     }
     void release() {
       if (data != nullptr) ::operator delete(data, kAligned);
