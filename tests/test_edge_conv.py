@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from clouds import FINITE, cloud, named
+from saved_tensors import saved_sizes
 from torch import Tensor
 
 import pointkernels
@@ -292,14 +293,7 @@ def test_compiles_whole(training: bool, device: str) -> None:
 def test_nothing_of_the_size_of_the_edges_is_saved() -> None:
     batch, points, k, channels = 2, 256, 32, 64
     features = torch.randn(batch, points, channels, requires_grad=True)
-    saved: list[int] = []
-
-    def record(tensor: Tensor) -> Tensor:
-        saved.append(tensor.numel())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-        pointkernels.nn.EdgeConv(channels, channels, k=k)(features)
+    saved = saved_sizes(lambda: pointkernels.nn.EdgeConv(channels, channels, k=k)(features))
     assert len(saved) > 3
     assert max(saved) <= 2 * batch * points * channels
 

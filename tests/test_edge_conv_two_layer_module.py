@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from saved_tensors import saved_sizes
 from torch import Tensor, nn
 
 import pointkernels
@@ -68,14 +69,7 @@ def test_compiles_whole() -> None:
 def test_nothing_of_the_size_of_the_edges_is_saved() -> None:
     batch, points, k, channels = 2, 128, 32, 64
     features = torch.randn(batch, points, channels, requires_grad=True)
-    saved: list[int] = []
-
-    def record(tensor: Tensor) -> Tensor:
-        saved.append(tensor.numel())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-        TwoLayerEdgeConv(channels, channels, channels, k=k)(features)
+    saved = saved_sizes(lambda: TwoLayerEdgeConv(channels, channels, channels, k=k)(features))
     assert len(saved) > 3
     assert max(saved) <= 2 * batch * points * channels
 

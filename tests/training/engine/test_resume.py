@@ -7,24 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from nested_state import same
 from processes import Program
 
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.log import LOG_NAME, read_log
 from crosspoint.engine.run import BEST_NAME, CHECKPOINT_NAME
 from crosspoint.evaluation.pretraining import RESULTS_NAME
-
-
-def same(first: Any, second: Any) -> bool:
-    """Equality of nested state, tensors bit for bit."""
-    if isinstance(first, torch.Tensor):
-        return first.dtype == second.dtype and torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(value, second[key]) for key, value in first.items())
-    if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(same, first, second))
-    return bool(first == second)
 
 
 def losses(directory: Path) -> list[tuple[int, float]]:

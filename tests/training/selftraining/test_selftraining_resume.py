@@ -6,9 +6,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-import torch
+from nested_state import same
 from selftraining_runs import arguments, self_train
 
 from crosspoint.engine.checkpoint import load_checkpoint
@@ -17,17 +16,6 @@ from crosspoint.engine.run import CHECKPOINT_NAME
 from crosspoint.selftraining.experiment import RESULTS_NAME
 
 KILLED_RUN = Path(__file__).with_name("killed_run.py")
-
-
-def same(first: Any, second: Any) -> bool:
-    """Equality of nested state, tensors bit for bit."""
-    if isinstance(first, torch.Tensor):
-        return first.dtype == second.dtype and torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(value, second[key]) for key, value in first.items())
-    if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(same, first, second))
-    return bool(first == second)
 
 
 def losses(directory: Path) -> list[tuple[int, float, float]]:
