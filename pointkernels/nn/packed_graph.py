@@ -5,6 +5,7 @@ A layer says what it does with rows and their neighbour lists; what is here says
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, TypeVar
 
 import torch
@@ -22,14 +23,14 @@ _Layer = TypeVar("_Layer", bound="PackedLayer")
 class PackedLayer(nn.Module):
     """A layer on rows and their neighbour lists, with a twin among torch_geometric's MLPs."""
 
+    @abstractmethod
     def convolve(self, x: Tensor, neighbors: Tensor) -> Tensor:
         """The layer on rows (N, C) with neighbour lists (N, K), -1 for none: (N, C')."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def twin(cls: type[_Layer], mlp: nn.Module, **more: Any) -> _Layer:
         """The layer that does with edges what the MLP does, with copies of its weights; more arguments as given."""
-        raise NotImplementedError
 
 
 class OnKnnGraph(PackedLayer):
