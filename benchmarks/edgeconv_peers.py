@@ -192,7 +192,7 @@ def torch_geometric(layer: Layer, settings: Settings) -> Contender:
         parts += [nn.Linear(weight.shape[1], weight.shape[0], bias=False), nn.BatchNorm1d(weight.shape[0])]
         parts.append(nn.LeakyReLU(SLOPE))
     module = geometric.EdgeConv(nn.Sequential(*parts), aggr="max").to(layer.features)  # initialises the parts anew
-    tensors = _parameters(layer.leaves()[1])
+    tensors = list(chain.from_iterable(layer.weights))
     tensors[0] = tensors[0].roll(channels, dims=1)
     for parameter, tensor in zip(module.parameters(), tensors, strict=True):
         parameter.data.copy_(tensor)
