@@ -48,7 +48,7 @@ class Contender:
         call: what is timed.
         package: the distribution whose version is recorded.
         family: contenders of a family differ in a setting only; tables show the fastest of them.
-        before: called before every call, outside of the timing.
+        before: called before every turn, outside of the timing.
         result: brings what `call` returns into the form that is checked.
         exact: False where float32 cancellation is part of the method, as in |x|^2 - 2 x.y + |y|^2.
         compiles: whether the first call compiles, and so says nothing about the time of the second.

@@ -59,8 +59,10 @@ def measure(
         with_memory: whether to measure peak memory.
     """
     isa = build_info()["isa"]
-    budget = timing.QUICK if settings.quick else timing.Budget(seconds=seconds, most_seconds=5 * seconds)
     clock: timing.Clock = timing.CudaClock() if settings.device == "cuda" else timing.CpuClock()
+    turn = timing.TURN if settings.device == "cpu" else 0.0
+    usual = timing.Budget(seconds=seconds, most_seconds=5 * seconds, turn=turn)
+    budget = timing.QUICK if settings.quick else usual
     entries: list[Entry] = []
     rows = []
 
@@ -94,18 +96,16 @@ def measure(
             values: dict[str, Any] = {"family": entry.contender.family, "package": entry.contender.package}
             values["note"] = entry.note
             if entry.status == "ok":
-                values |= statistics(times[entry.key], times[base.key] if base is not None else None)
-                if few is not entry and few.status == "ok":
-                    speedup = timing.ratio(times[few.key], times[entry.key])
-                    values |= {
-                        "speedup": speedup.median,
-                        "speedup_lower": speedup.lower,
-                        "speedup_upper": speedup.upper,
-                    }
-            elif entry.status == "single call":
-                values |= statistics({0: entry.seconds}, None)
+                values |= statistics(times[entry.key])
                 if base is not None:
-                    values["ratio"] = entry.seconds / timing.quartiles(list(times[base.key].values())).median
+                    values |= compared("ratio", times[entry.key], times[base.key])
+                if few is not entry and few.status == "ok":
+                    values |= compared("speedup", times[few.key], times[entry.key])
+            elif entry.status == "single call":
+                once = {0: entry.seconds}
+                values |= statistics(timing.Times(once, once))
+                if base is not None:
+                    values["ratio"] = entry.seconds / statistics(times[base.key])["median"]
             if with_memory and entry.status == "ok":
                 status.update(f"{case.label}: peak memory of {entry.key}")
                 reading = _memory(benchmark, case, entry.settings, entry.contender)
@@ -160,18 +160,27 @@ def check(contender: Contender, problem: Problem, clock: timing.Clock, budget: t
     return "ok", verdict.note, seconds
 
 
-def statistics(times: dict[int, float], base: dict[int, float] | None) -> dict[str, Any]:
-    spread = timing.quartiles(list(times.values()))
-    found: dict[str, Any] = {
-        "rounds": len(times),
+def statistics(times: timing.Times) -> dict[str, Any]:
+    """The fields of a measurement about a contender alone."""
+    spread = timing.quartiles(list(times.repeated.values()))
+    return {
+        "rounds": len(times.repeated),
         "median": spread.median,
         "lower": spread.lower,
         "upper": spread.upper,
+        "first": timing.quartiles(list(times.first.values())).median,
     }
-    if base is not None:
-        relative = timing.ratio(times, base)
-        found |= {"ratio": relative.median, "ratio_lower": relative.lower, "ratio_upper": relative.upper}
-    return found
+
+
+def compared(name: str, slower: timing.Times, faster: timing.Times) -> dict[str, float]:
+    """The fields of a measurement about two: how many times longer one takes, under that name."""
+    found = timing.ratio(slower.repeated, faster.repeated)
+    return {
+        name: found.median,
+        f"{name}_lower": found.lower,
+        f"{name}_upper": found.upper,
+        f"first_{name}": timing.ratio(slower.first, faster.first).median,
+    }
 
 
 def _memory(benchmark: Benchmark, case: Any, settings: Settings, contender: Contender) -> memory.Reading:

@@ -16,7 +16,8 @@ class Measurement:
 
     Times are seconds, memory is bytes. `ratio` is its time over that of pointkernels, from the rounds of the same
     interleaved run that both took part in; `speedup` is its time with the run's first number of threads over that with
-    these, likewise. What was not measured is None, and `note` says why.
+    these, likewise. Those are of calls back to back; `first`, and what begins so, are of the first call of each turn.
+    What was not measured is None, and `note` says why.
     """
 
     case: str
@@ -30,12 +31,15 @@ class Measurement:
     median: float | None = None
     lower: float | None = None
     upper: float | None = None
+    first: float | None = None
     ratio: float | None = None
     ratio_lower: float | None = None
     ratio_upper: float | None = None
+    first_ratio: float | None = None
     speedup: float | None = None
     speedup_lower: float | None = None
     speedup_upper: float | None = None
+    first_speedup: float | None = None
     peak_memory: int | None = None
     note: str = ""
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 README = Path(__file__).resolve().parent / "README.md"
+SUMMARY = ("case", "threads", "pointkernels ms", "fastest other", "ms", "ratio (quartiles)", "of first calls")
 MARKERS = ("<!-- results: written by report.py -->", "<!-- end of results -->")
 
 
@@ -49,11 +50,17 @@ def ratios(row: Measurement) -> str:
     return f"{_digits(row.ratio)}x ({_digits(row.ratio_lower)} to {_digits(row.ratio_upper)})"
 
 
+def first_ratios(row: Measurement) -> str:
+    """The same for the first calls of turns."""
+    return "" if row.first_ratio is None else f"{_digits(row.first_ratio)}x"
+
+
 def speedups(row: Measurement) -> str:
-    """How many times faster than with the first number of threads, with the spread."""
+    """How many times faster than with the first number of threads, with the spread; then that of first calls."""
     if row.speedup is None:
         return ""
-    return f"{row.speedup:.2f}x ({row.speedup_lower:.2f} to {row.speedup_upper:.2f})"
+    first = f", first {row.first_speedup:.2f}x" if row.first_speedup is not None else ""
+    return f"{row.speedup:.2f}x ({row.speedup_lower:.2f} to {row.speedup_upper:.2f}){first}"
 
 
 def best_of_families(rows: Iterable[Measurement]) -> list[Measurement]:
@@ -71,15 +78,15 @@ def screen_table(rows: Sequence[Measurement]) -> Group:
     """The table of one case."""
     first = rows[0]
     table = Table(title=f"{first.case}, {first.threads} thread(s)", title_justify="left", title_style="bold")
-    for column in ("contender", "ms: median (quartiles)", "time / pointkernels", "peak MB", "calls", "remarks"):
+    for column in ("contender", "ms: median (quartiles)", "time / pointkernels", "first ms", "peak MB", "remarks"):
         left = column in ("contender", "remarks")
         table.add_column(column, justify="left" if left else "right", overflow="fold")
     for row in best_of_families(r for r in rows if r.status != "left out"):
         fault = row.status in ("wrong", "failed")
         note = "; ".join(filter(None, [speedups(row) and f"{speedups(row)} the speed of fewer threads", row.note]))
         remarks = Text(f"{row.status.upper()}: {note}" if fault else note, style="bold red" if fault else "dim")
-        count = str(row.rounds or "")
-        table.add_row(row.contender, times(row), ratios(row), megabytes(row.peak_memory), count, remarks)
+        cells = times(row), ratios(row), duration(row.first), megabytes(row.peak_memory)
+        table.add_row(row.contender, *cells, remarks)
     reasons = [f"  {r.contender}: {r.note}" for r in rows if r.status == "left out" and r.note != "not installed"]
     return Group(table, Text("\n".join(reasons), style="dim")) if reasons else Group(table)
 
@@ -121,9 +128,8 @@ def markdown(run: Run) -> str:
     cases = list(dict.fromkeys((r.case, r.threads) for r in rows))
     names = list(dict.fromkeys(_column(r) for r in rows))
     lines = [f"### {run.title}", "", provenance(run), f"`{run.environment['command']}`", ""]
-    lines += _table(["case", "threads", "pointkernels ms", "fastest other", "ms", "ratio (quartiles)"], [
-        _summary(case, threads, [r for r in rows if (r.case, r.threads) == (case, threads)]) for case, threads in cases
-    ])  # fmt: skip
+    body = [_summary(*case, [r for r in rows if (r.case, r.threads) == case]) for case in cases]
+    lines += _table(SUMMARY, body)
     tables = {
         "Median milliseconds": _time_cell,
         f"Times faster than with {cases[0][1] if cases else 1} thread(s), in the same rounds": speedups,
@@ -158,7 +164,9 @@ def _summary(case: str, threads: int, rows: Sequence[Measurement]) -> list[str]:
     ours = next((r for r in rows if r.ours), None)
     others = sorted((r for r in rows if not r.ours and r.median is not None), key=lambda r: r.median or 0.0)
     cells = [case, str(threads), times(ours) if ours is not None else ""]
-    return cells + ([others[0].contender, times(others[0]), ratios(others[0])] if others else ["", "", ""])
+    if not others:
+        return cells + [""] * 4
+    return [*cells, others[0].contender, times(others[0]), ratios(others[0]), first_ratios(others[0])]
 
 
 def _table(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Interleaved timing: every round calls every contender once, so that what disturbs the machine disturbs them all."""
+"""Interleaved timing: every round has a turn of every contender, so what disturbs the machine disturbs them all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +25,9 @@ class Budget:
         most_rounds: at most so many rounds.
         slow: a contender that takes longer than this for one call is not called again.
         warm_up: seconds that a contender has run before its first timed call.
+        turn: a contender's turn in a round is a first call and, back to back, more calls until so many seconds have
+            passed; 0 for the first call alone.
+        steady: no more calls after a first one of at least so many seconds: there they differ by less than the noise.
     """
 
     rounds: int = 7
@@ -33,7 +36,11 @@ class Budget:
     most_rounds: int = 200
     slow: float = 3.0
     warm_up: float = 0.1
+    turn: float = 0.0
+    steady: float = 0.1
 
+
+TURN = 0.01  # of what runs on a CPU; the clock of CUDA empties the cache before each call
 
 QUICK = Budget(rounds=3, seconds=0.02, most_seconds=1.0, most_rounds=5, warm_up=0.0)
 
@@ -78,6 +85,21 @@ class CudaClock:
         return start.elapsed_time(end) / 1e3, value
 
 
+@dataclass
+class Times:
+    """What a contender took in each round.
+
+    Attributes:
+        first: seconds of a turn's first call by round: others have used the caches, and threads may have gone to sleep.
+        repeated: seconds of a call of those that follow it back to back, on average; of the first where none follow.
+        spent: seconds of all its calls.
+    """
+
+    first: dict[int, float] = field(default_factory=dict)
+    repeated: dict[int, float] = field(default_factory=dict)
+    spent: float = 0.0
+
+
 def interleave(
     contenders: Sequence[Contender],
     clock: Clock,
@@ -85,12 +107,12 @@ def interleave(
     *,
     warm: Mapping[str, float] | None = None,
     seed: int = 0,
-) -> dict[str, dict[int, float]]:
+) -> dict[str, Times]:
     """Measure contenders in rounds.
 
-    A round calls everyone who still takes part once, in an order drawn anew: whoever runs after a contender that
-    emptied the caches or heated the core is another one each time. Fast contenders get no extra rounds at the end: by
-    themselves they would run on warm caches, and their times would not compare.
+    A round gives everyone who still takes part a turn, in an order drawn anew: whoever runs after a contender that
+    emptied the caches or heated the core is another one each time. Turns of all have the same length, so nobody is
+    warmer than the others.
 
     Args:
         contenders: who takes part; their names differ.
@@ -100,9 +122,9 @@ def interleave(
         seed: of the orders.
 
     Returns:
-        For each contender's name its seconds by round.
+        The times by each contender's name.
     """
-    times: dict[str, dict[int, float]] = {contender.name: {} for contender in contenders}
+    times = {contender.name: Times() for contender in contenders}
     generator = random.Random(seed)
     for contender in contenders:
         _warm_up(contender, clock, budget.warm_up - (warm or {}).get(contender.name, 0.0))
@@ -113,12 +135,9 @@ def interleave(
     try:
         for index in range(budget.most_rounds):
             for contender in generator.sample(active, len(active)):
-                if contender.before is not None:
-                    contender.before()
-                times[contender.name][index], value = clock.time(contender.call)
-                del value
-            active = [c for c in active if sum(times[c.name].values()) < budget.most_seconds]
-            spent = sum(sum(rounds.values()) for rounds in times.values())
+                _turn(contender, clock, budget, times[contender.name], index)
+            active = [c for c in active if times[c.name].spent < budget.most_seconds]
+            spent = sum(found.spent for found in times.values())
             if not active or (index + 1 >= budget.rounds and spent >= budget.seconds * len(contenders)):
                 break
     finally:
@@ -127,11 +146,28 @@ def interleave(
     return times
 
 
+def _turn(contender: Contender, clock: Clock, budget: Budget, times: Times, index: int) -> None:
+    if contender.before is not None:
+        contender.before()
+    first = _seconds(contender, clock)
+    passed, more = first, []
+    while passed < budget.turn or (budget.turn > 0 and not more and first < budget.steady):
+        more.append(_seconds(contender, clock))
+        passed += more[-1]
+    times.first[index] = first
+    times.repeated[index] = statistics.fmean(more) if more else first
+    times.spent += passed
+
+
+def _seconds(contender: Contender, clock: Clock) -> float:
+    return clock.time(contender.call)[0]  # what it returned is freed here, outside of the timing
+
+
 def _warm_up(contender: Contender, clock: Clock, seconds: float) -> None:
+    if seconds > 0 and contender.before is not None:
+        contender.before()
     while seconds > 0:
-        if contender.before is not None:
-            contender.before()
-        seconds -= clock.time(contender.call)[0]
+        seconds -= _seconds(contender, clock)
 
 
 @dataclass(frozen=True)

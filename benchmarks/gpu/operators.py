@@ -165,7 +165,7 @@ def measure(timed: Timed, plan: Plan, machine: dict[str, Any]) -> dict[str, Any]
     for reason in (f"{name}: {text}" for name, text in copies[0].left_out.items() if name.startswith("torch ")):
         result["note"] = "; ".join(filter(None, [result.get("note", ""), reason]))
     for name, times in timing.interleave(ready, plan.clock, plan.budget).items():
-        spread = timing.quartiles([seconds * scale for seconds in times.values()])
+        spread = timing.quartiles([seconds * scale for seconds in times.first.values()])
         kind = "device" if name.endswith(GRAPH) else "call"
         rows[name.removesuffix(GRAPH)][kind] = [spread.lower, spread.median, spread.upper]
     result["rows"] = list(rows.values())

@@ -108,7 +108,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     result["losses_agree"] = abs(losses["pointkernels"] - losses["plain PyTorch"]) <= 2e-2 * abs(losses["pointkernels"])
     contenders = [Contender(name, step) for name, step in steps.items()]
     for name, times in timing.interleave(contenders, plan.clock, plan.budget).items():
-        spread = timing.quartiles(list(times.values()))
+        spread = timing.quartiles(list(times.first.values()))
         row = {"contender": name, "call": [spread.lower, spread.median, spread.upper]}
         if cuda:
             row["peak_memory"] = memory.peak_of_cuda(steps[name])

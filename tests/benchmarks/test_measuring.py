@@ -79,8 +79,8 @@ def test_every_round_calls_everyone_once_in_changing_order() -> None:
     assert len(rounds) == 8
     assert all(sorted(order) == [0.1, 0.2, 0.3] for order in rounds)
     assert len(set(rounds)) > 2
-    assert {name: list(times) for name, times in found.items()} == {name: list(range(8)) for name in "abc"}
-    assert found["b"][5] == 0.2
+    assert {name: list(times.repeated) for name, times in found.items()} == {name: list(range(8)) for name in "abc"}
+    assert found["b"].repeated[5] == found["b"].first[5] == 0.2
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_every_round_calls_everyone_once_in_changing_order() -> None:
 def test_budget(seconds: dict[str, float], expected: dict[str, int]) -> None:
     budget = timing.Budget(rounds=5, seconds=1.0, most_seconds=6.0, most_rounds=30, warm_up=0.0)
     found = timing.interleave(scripted(**seconds), ScriptedClock(), budget)
-    assert {name: len(times) for name, times in found.items()} == expected
+    assert {name: len(times.repeated) for name, times in found.items()} == expected
 
 
 def test_warm_up_is_not_recorded() -> None:
@@ -105,14 +105,18 @@ def test_warm_up_is_not_recorded() -> None:
     found = timing.interleave(scripted(cold=0.2, warm=0.25), clock, budget, warm={"warm": 0.6})
     assert clock.calls[:3] == [0.2, 0.2, 0.2]
     assert sorted(clock.calls[3:]) == [0.2, 0.2, 0.25, 0.25]
-    assert len(found["cold"]) == len(found["warm"]) == 2
+    assert len(found["cold"].first) == len(found["warm"].first) == 2
 
 
-def test_before_runs_untimed_before_every_call() -> None:
+def test_a_turn_is_a_first_call_and_those_that_fill_its_time() -> None:
+    seconds = iter([4.0, 1.0, 2.0, 3.0, 20.0, 16.0, 40.0])  # three turns
     events: list[str] = []
-    contender = Contender("a", lambda: events.append("call") or 0.1, before=lambda: events.append("before"))  # type: ignore[func-returns-value]
-    timing.interleave([contender], ScriptedClock(), timing.Budget(rounds=3, seconds=0.0, warm_up=0.05))
-    assert events == ["before", "call"] * 4
+    contender = Contender("a", lambda: next(seconds), before=lambda: events.append("before"))
+    budget = timing.Budget(rounds=3, seconds=0.0, most_seconds=100.0, warm_up=0.0, turn=10.0, steady=30.0)
+    found = timing.interleave([contender], ScriptedClock(), budget)["a"]
+    assert found.first == {0: 4.0, 1: 20.0, 2: 40.0}
+    assert found.repeated == {0: 2.0, 1: 16.0, 2: 40.0}
+    assert events == ["before"] * 3
 
 
 def test_cpu_clock_times_the_call() -> None:
