@@ -67,6 +67,11 @@ def problem(case: Case, settings: Settings) -> Problem:
     generator = torch.Generator().manual_seed(0)
     points = inputs.surface(case.batch, case.points)
     queries = inputs.surface(case.batch, case.queries, seed=1)
+    output = {
+        "gather": (case.queries, case.k, case.channels),
+        "interpolate": (case.queries, case.channels),
+        "chamfer": (),
+    }
     task = peers.Task(
         operator=case.operator,
         points=points.to(settings.device),
@@ -75,6 +80,7 @@ def problem(case: Case, settings: Settings) -> Problem:
         neighbors=pointkernels.knn(points, case.k, query=queries).to(settings.device),
         k=case.k,
         backward=case.passes != "forward",
+        upstream=torch.rand(case.batch, *output[case.operator], generator=generator).to(settings.device),
     )
     contenders, left_out = gather(dict(peers.BUILDERS[case.operator]), task, settings)
     return Problem(contenders, OutputCheck(task), left_out)

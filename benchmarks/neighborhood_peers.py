@@ -29,7 +29,8 @@ class Task:
         features: (B, N, C) of the points; not for chamfer.
         neighbors: (B, M, K) int64; for gather.
         k: neighbours that interpolation mixes.
-        backward: whether gradients are computed, of the sum of squares of the output, in features or in points.
+        backward: whether gradients in features or in points are computed.
+        upstream: the gradient of the output.
     """
 
     operator: str
@@ -39,6 +40,7 @@ class Task:
     neighbors: Tensor
     k: int
     backward: bool
+    upstream: Tensor
 
 
 def _contender(name: str, package: str, task: Task, forward: Callable[[Tensor, Tensor], Tensor]) -> Contender:
@@ -53,7 +55,7 @@ def _contender(name: str, package: str, task: Task, forward: Callable[[Tensor, T
                 return [forward(points, features)]
         leaf.requires_grad_()
         output = forward(points, features)
-        return [output.detach(), torch.autograd.grad(output.square().sum(), leaf)[0]]
+        return [output.detach(), torch.autograd.grad(output, leaf, task.upstream)[0]]
 
     return Contender(
         name, call, package, result=lambda values: dict(zip(("output", differentiated), values, strict=False))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from pointkernels._library import build_info
+
+_Result = TypeVar("_Result")
 
 _HAS_CUDA = bool(build_info()["cuda"])
 
@@ -51,6 +56,27 @@ def check_at_least_one(number: int, name: str) -> None:
         raise TypeError(f"{name} must be an int, got {type(number).__name__}")
     if number < 1:
         raise ValueError(f"{name} must be at least 1, got {number}")
+
+
+def check_neighbors(neighbors: Tensor, count: int) -> None:
+    """Indices into `count` points, or -1."""
+    check_range(neighbors, "neighbors", -1, count - 1, f"be -1 or lie in [0, {count})")
+
+
+def neighbors_checked_by(operator: Callable[[], _Result], neighbors: Tensor, count: int) -> _Result:
+    """Call an operator that checks neighbours itself, on every device, so that they are not looked at twice.
+
+    Raises:
+        ValueError: it refused, on a CPU, and a neighbour is out of range.
+    """
+    if torch.compiler.is_compiling():
+        return operator()
+    try:
+        return operator()
+    except RuntimeError:
+        if neighbors.device.type == "cpu":
+            check_neighbors(neighbors, count)
+        raise
 
 
 def check_range(values: Tensor, name: str, low: int, high: int | Tensor, rule: str) -> None:

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <thread>
+#include <vector>
 
 namespace pointkernels {
 
@@ -45,6 +46,39 @@ class Claims {
 
   int64_t count_, step_;
   std::atomic<int64_t> next_{0}, done_{0};
+};
+
+// [0, count) in equal shares, one for each thread, each cut into pieces that are claimed: first one's own, then those
+// that others have left.
+class Shares {
+ public:
+  Shares(int64_t count, int64_t threads) : count_(count), shares_(threads) {}
+
+  // Calls use(begin, end) for pieces that this thread claims, until none is left; `member` is below the number of
+  // threads.
+  template <typename Use>
+  void each(int64_t member, const Use& use) {
+    const int64_t threads = static_cast<int64_t>(shares_.size()), pieces = threads * kPieces;
+    for (int64_t other = 0; other < threads; ++other) {
+      const int64_t owner = (member + other) % threads;
+      int64_t claimed;
+      while ((claimed = shares_[owner].next.fetch_add(1, std::memory_order_relaxed)) < kPieces) {
+        const int64_t piece = owner * kPieces + claimed;
+        const int64_t begin = count_ * piece / pieces, end = count_ * (piece + 1) / pieces;
+        if (begin < end) use(begin, end);
+      }
+    }
+  }
+
+ private:
+  static constexpr int64_t kPieces = 8;
+
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+  };
+
+  int64_t count_;
+  std::vector<Share> shares_;
 };
 
 }  // namespace pointkernels

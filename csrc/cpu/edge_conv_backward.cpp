@@ -125,8 +125,7 @@ void scatter_windows(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, c
                                   space.get(),
                                   stride};
     // Some channels at a time for the cache's sake, and so few that there is work for all threads.
-    const int64_t threads = torch::stable::get_num_threads(),
-                  share = pieces_of(channels, last - first < threads ? threads : 1);
+    const int64_t share = pieces_of(channels, threads_here());
     const int64_t block = std::min(edge_conv_channels(cloud_size, channels, 2 * sizeof(T)), pieces_of(share, 16) * 16);
     parallel_for(pieces_of(channels, std::max<int64_t>(block, 1)), [&](int64_t first_block, int64_t last_block) {
       for (int64_t b = first_block; b < last_block; ++b) {

@@ -61,7 +61,7 @@ struct EdgeConvPieces {
 // Fewer windows than threads: all threads work on one after the other.
 template <typename Work>
 void for_each_window(int64_t windows, const Work& work) {
-  if (windows < static_cast<int64_t>(torch::stable::get_num_threads())) {
+  if (windows < threads_here()) {
     work(0, windows);
   } else {
     parallel_for(windows, work);

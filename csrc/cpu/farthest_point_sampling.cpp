@@ -177,7 +177,7 @@ void sample_clouds(const Tensor& points, const Clouds& clouds, const int64_t* st
   for (int64_t c = 0; c < clouds.count; ++c) most = std::max(most, std::min(members(c), threads));
   const auto with_team = [](int64_t number, const auto& lead) {
     Team team(number);
-    parallel_for(team.threads(), [&](int64_t member, int64_t) { team.join(member, lead); });
+    on_members(team.threads(), [&](int64_t member) { team.join(member, lead); });
   };
   if (clouds.count >= most) {
     // A team here, too: it does not wait for a thread that has yet to wake up, which may take as long as some clouds

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "../common/graph.h"
+#include "huge_pages.h"
 #include "parallel.h"
 
 namespace pointkernels {
@@ -54,6 +55,7 @@ Tensor gather_neighbors(const Tensor& features, const Tensor& neighbors, int64_t
   check_lists(features, neighbors, query_size, cloud_size);
   const NeighborLists lists{neighbors.const_data_ptr<int64_t>(), neighbors.size(1), query_size, cloud_size};
   Tensor gathered = torch::stable::new_empty(features, {neighbors.size(0), neighbors.size(1), features.size(1)});
+  prefer_huge_pages(gathered);
   const auto run =
       features.scalar_type() == ScalarType::Float ? gather_neighbors_of<float> : gather_neighbors_of<double>;
   run(features, lists, gathered);

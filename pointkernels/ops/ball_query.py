@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pointkernels import _batch
-from pointkernels._registration import fake_kernel, float32_under_autocast
-from pointkernels.ops.knn import search_backward
+from pointkernels._registration import differentiable, fake_kernel, float32_under_autocast
+from pointkernels.ops.knn import _knn, search_backward
 
 
 @overload
@@ -103,16 +103,12 @@ def ball_query(
     square = float(radius) * float(radius)
     rows, query_rows = _batch.rows(points), None if query is None else _batch.rows(query)
     if nearest:
-        distances, indices = torch.ops.pointkernels.knn(
-            rows, extents, query_rows, query_extents, batch, k, include_self
-        )
+        distances, indices = _knn(rows, extents, query_rows, query_extents, batch, k, include_self)
         bound = torch.tensor(square, dtype=torch.float64).to(distances.dtype)
         outside = ~(distances < bound.to(distances.device))
         distances, indices = distances.masked_fill(outside, torch.inf), indices.masked_fill(outside, -1)
     else:
-        distances, indices = torch.ops.pointkernels.ball_query(
-            rows, extents, query_rows, query_extents, batch, square, k, include_self
-        )
+        distances, indices = _ball_query(rows, extents, query_rows, query_extents, batch, square, k, include_self)
     indices = indices.view(batch, queries, k)
     return (distances.view(batch, queries, k), indices) if return_distance else indices
 
@@ -146,5 +142,5 @@ def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor |
     return grad_points, None, grad_query, None, None, None, None, None
 
 
-torch.library.register_autograd("pointkernels::ball_query", _backward, setup_context=_setup_context)
+_ball_query = differentiable("pointkernels::ball_query", _backward, _setup_context)
 float32_under_autocast("pointkernels::ball_query")

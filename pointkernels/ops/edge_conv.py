@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pointkernels import _checks
-from pointkernels._registration import differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels._registration import differentiable, differentiable_once, fake_kernel, float32_under_autocast
 from pointkernels.ops.linear import centered
 from pointkernels.ops.reverse_graph import reverse_graph
 
@@ -76,27 +76,25 @@ def edge_conv(
     _check(features, neighbors, weight, bn_weight, bn_bias, running_mean, running_var, training, negative_slope)
     batch, count, channels = features.shape
     compute = torch.float64 if features.dtype == torch.float64 else torch.float32
-    with _without_autocast(features.device.type):
+    with without_autocast(features.device.type):
         lists = neighbors.reshape(-1, neighbors.shape[2]).contiguous()
         rows, weights = features.to(compute).reshape(-1, channels), weight.to(compute)
         given = None if training or running_mean is None else running_mean.to(compute)
         var = None if training or running_var is None else running_var.to(compute)
         operator = _of_rows if features.device.type in _OF_ROWS else _of_node_products
-        output, batch_mean, batch_var, edges, moved = operator(
-            rows, weights, lists, count, bn_weight.to(compute), bn_bias.to(compute), given, var, eps, negative_slope
+        arguments = bn_weight.to(compute), bn_bias.to(compute), given, var, eps, negative_slope
+        output, batch_mean, batch_var, edges, moved = _checks.neighbors_checked_by(
+            lambda: operator(rows, weights, lists, count, *arguments), lists, count
         )
         if training and running_mean is not None and running_var is not None:
-            with torch.no_grad():
-                _update(running_mean, batch_mean + moved, edges > 0, momentum)
-                unbiased = batch_var * (edges / (edges - 1).clamp(min=1)).to(compute)
-                _update(running_var, unbiased, edges > 0, momentum)
+            update_running(running_mean, running_var, batch_mean + moved, batch_var, edges, momentum)
     shaped: Tensor = output.view(batch, count, weight.shape[0])
     return shaped.to(features.dtype)
 
 
 def _of_rows(x: Tensor, weight: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     """Output, mean, variance, number of edges, and what has been taken off the mean."""
-    results = torch.ops.pointkernels._edge_conv_of_rows(x.contiguous(), weight.contiguous(), *arguments)
+    results = _edge_conv_of_rows(x.contiguous(), weight.contiguous(), *arguments)
     return (*results[:4], results[7])
 
 
@@ -110,9 +108,7 @@ def _of_node_products(
     x, shift = centered(x, used)
     moved = center @ shift  # what the shift takes off every pre-activation
     nodes = x @ torch.cat([difference, center - difference]).t()
-    results = torch.ops.pointkernels.edge_conv(
-        nodes, lists, count, bn_weight, bn_bias, None if mean is None else mean - moved, *arguments
-    )
+    results = _edge_conv(nodes, lists, count, bn_weight, bn_bias, None if mean is None else mean - moved, *arguments)
     return (*results[:4], moved)
 
 
@@ -156,17 +152,31 @@ def _check(
         raise ValueError("training must see more than one edge to have a variance, got one")
     if not negative_slope >= 0:
         raise ValueError(f"negative_slope must be at least 0, got {negative_slope}")
-    if neighbors.device.type == "cpu":  # the CUDA kernel asserts it itself
-        _checks.check_range(neighbors, "neighbors", -1, count - 1, f"be -1 or lie in [0, {count})")
 
 
-def _without_autocast(device: str) -> AbstractContextManager[object]:
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """A context in which the dtypes of operators on the device are those of their inputs."""
     # Not every kind of device has autocast; the meta device has none.
-    return torch.autocast(device, enabled=False) if device in ("cpu", "cuda") else nullcontext()
+    if device in ("cpu", "cuda") and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
-def _update(running: Tensor, batch: Tensor, seen: Tensor, momentum: float) -> None:
-    running.copy_(torch.where(seen, running + momentum * (batch.to(running.dtype) - running), running))
+@torch.no_grad()
+def update_running(
+    running_mean: Tensor, running_var: Tensor, mean: Tensor, var: Tensor, edges: Tensor, momentum: float
+) -> None:
+    """Move BatchNorm's running statistics towards those of a batch of `edges` edges; not at all where it has none."""
+    if edges.device.type == "cpu" and type(edges) is Tensor and not torch.compiler.is_compiling():
+        count = edges.item()  # waits for nothing on a CPU, and few calls are made
+        if count > 0:
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            running_var.lerp_((var * (count / max(count - 1, 1))).to(running_var.dtype), momentum)
+        return
+    unbiased = var * (edges / (edges - 1).clamp(min=1)).to(var.dtype)
+    for running, batch in ((running_mean, mean), (running_var, unbiased)):
+        moved = running + momentum * (batch.to(running.dtype) - running)
+        running.copy_(torch.where(edges > 0, moved, running))
 
 
 @fake_kernel("pointkernels::_used_rows")
@@ -229,7 +239,7 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor 
         return (None,) * 9
     nodes, neighbors, bn_weight, bn_bias, *statistics, gathered = ctx.saved_tensors
     cloud_size, *numbers = ctx.numbers
-    grad_nodes, grad_weight, grad_bias = torch.ops.pointkernels._edge_conv_backward(
+    grad_nodes, grad_weight, grad_bias = _edge_conv_backward(
         grad.contiguous(), nodes, neighbors, cloud_size,
         *reverse_graph(neighbors, cloud_size, cloud_size, neighbors.shape[0]),
         bn_weight, bn_bias, *statistics, None if ctx.statistics_given else gathered, *numbers,
@@ -244,7 +254,7 @@ def _of_rows_backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple
     x, weight, neighbors, bn_weight, bn_bias, *statistics, shift, _, used = ctx.saved_tensors
     cloud_size, *numbers = ctx.numbers
     for_x = ctx.needs_input_grad[0]
-    grad_x, grad_weight, grad_bn_weight, grad_bn_bias = torch.ops.pointkernels._edge_conv_of_rows_backward(
+    grad_x, grad_weight, grad_bn_weight, grad_bn_bias = _edge_conv_of_rows_backward(
         grad.contiguous(), x, weight, for_x, neighbors, cloud_size,
         bn_weight, bn_bias, *statistics, shift, used, ctx.statistics_given, *numbers,
     )  # fmt: skip
@@ -260,8 +270,9 @@ def _of_batch_norm(
     return None, None, grad_weight, grad_bias, grad_mean, None, None, None
 
 
-for _name, _function in (("edge_conv", _backward), ("_edge_conv_of_rows", _of_rows_backward)):
-    torch.library.register_autograd(f"pointkernels::{_name}", _function, setup_context=_setup_context)
+_edge_conv = differentiable("pointkernels::edge_conv", _backward, _setup_context)
+_edge_conv_of_rows = differentiable("pointkernels::_edge_conv_of_rows", _of_rows_backward, _setup_context)
+for _name in ("edge_conv", "_edge_conv_of_rows"):
     float32_under_autocast(f"pointkernels::{_name}")
-for _name in ("_edge_conv_backward", "_edge_conv_of_rows_backward"):
-    differentiable_once(f"pointkernels::{_name}", "edge_conv")
+_edge_conv_backward = differentiable_once("pointkernels::_edge_conv_backward", "edge_conv")
+_edge_conv_of_rows_backward = differentiable_once("pointkernels::_edge_conv_of_rows_backward", "edge_conv")

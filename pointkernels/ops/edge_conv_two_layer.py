@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pointkernels import _checks
-from pointkernels._registration import differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels._registration import differentiable, differentiable_once, fake_kernel, float32_under_autocast
 from pointkernels.ops import edge_conv_two_layer_chunks  # noqa: F401  (the operators on CUDA)
-from pointkernels.ops.edge_conv import _update, _without_autocast
+from pointkernels.ops.edge_conv import update_running, without_autocast
 from pointkernels.ops.linear import centered, linear
 from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.reference import EdgeLayer
@@ -56,7 +56,7 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
     _check(features, neighbors, first, second)
     batch, count, channels = features.shape
     compute = torch.float64 if features.dtype == torch.float64 else torch.float32
-    with _without_autocast(features.device.type):
+    with without_autocast(features.device.type):
         lists = neighbors.reshape(-1, neighbors.shape[2]).contiguous()
         used = torch.ops.pointkernels._used_rows(lists, count)
         difference, own = first.weight.to(compute).chunk(2, dim=1)
@@ -68,7 +68,7 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
         moved = own @ shift, weight @ center  # what both take off every pre-activation
         mean, var = _given(first, moved[0], compute)
         mean2, var2 = _given(second, moved[1], compute)
-        output, *statistics, edges, _, _ = torch.ops.pointkernels.edge_conv_two_layer(
+        output, *statistics, edges, _, _ = _edge_conv_two_layer(
             nodes,
             lists,
             count,
@@ -87,12 +87,10 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
             second.eps,
             second.negative_slope,
         )
-        with torch.no_grad():
-            unbiased = (edges / (edges - 1).clamp(min=1)).to(compute)
-            for layer, average, variance, off in zip((first, second), statistics[::2], statistics[1::2], moved):  # noqa: B905
-                if layer.training and layer.running_mean is not None and layer.running_var is not None:
-                    _update(layer.running_mean, average + off, edges > 0, layer.momentum)
-                    _update(layer.running_var, variance * unbiased, edges > 0, layer.momentum)
+        for layer, average, variance, off in zip((first, second), statistics[::2], statistics[1::2], moved):  # noqa: B905
+            if layer.training and layer.running_mean is not None and layer.running_var is not None:
+                average = average + off
+                update_running(layer.running_mean, layer.running_var, average, variance, edges, layer.momentum)
     shaped: Tensor = output.view(batch, count, weight.shape[0])
     return shaped.to(features.dtype)
 
@@ -128,7 +126,7 @@ def _check(features: Tensor, neighbors: Tensor, first: EdgeLayer, second: EdgeLa
     _checks.check_at_least_one(neighbors.shape[2], "the number of neighbours")
     if (first.training or second.training) and batch * count * neighbors.shape[2] == 1:
         raise ValueError("training must see more than one edge to have a variance, got one")
-    _checks.check_range(neighbors, "neighbors", -1, count - 1, f"be -1 or lie in [0, {count})")
+    _checks.check_neighbors(neighbors, count)
 
 
 def _check_layer(layer: EdgeLayer, name: str, features: Tensor) -> None:
@@ -195,7 +193,7 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor 
     cloud_size, eps, slope, eps2, slope2 = ctx.numbers
     offsets, edges = reverse_graph(neighbors, cloud_size, cloud_size, nodes.shape[0])
     (grad_nodes, grad_bn_weight, grad_bn_bias, grad_weight, grad_bn_weight2, grad_bn_bias2) = (
-        torch.ops.pointkernels._edge_conv_two_layer_backward(
+        _edge_conv_two_layer_backward(
             grad.contiguous(), nodes, neighbors, cloud_size, offsets, edges, bn_weight, bn_bias, mean, var, eps, slope,
             weight, center, bn_weight2, bn_bias2, mean2, var2, eps2, slope2, count, deviation, slot, *ctx.constant,
         )
@@ -206,6 +204,8 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor 
     return (*first, grad_weight, None, grad_bn_weight2, grad_bn_bias2, grad_mean2, None, None, None)
 
 
-torch.library.register_autograd("pointkernels::edge_conv_two_layer", _backward, setup_context=_setup_context)
-differentiable_once("pointkernels::_edge_conv_two_layer_backward", "edge_conv_two_layer")
+_edge_conv_two_layer = differentiable("pointkernels::edge_conv_two_layer", _backward, _setup_context)
+_edge_conv_two_layer_backward = differentiable_once(
+    "pointkernels::_edge_conv_two_layer_backward", "edge_conv_two_layer"
+)
 float32_under_autocast("pointkernels::edge_conv_two_layer")

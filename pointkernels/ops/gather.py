@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pointkernels import _batch, _checks
-from pointkernels._registration import differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels._registration import differentiable, differentiable_once, fake_kernel, float32_under_autocast
 from pointkernels.ops.reverse_graph import reverse_graph
 
 
@@ -35,8 +34,9 @@ def gather_neighbors(features: Tensor, neighbors: Tensor) -> Tensor:
                   [0., 0.]]]])
     """
     queries, count = _check(features, neighbors)
-    gathered: Tensor = torch.ops.pointkernels.gather_neighbors(
-        _batch.rows(features), neighbors.flatten(0, 1).contiguous(), queries, count
+    lists = neighbors.flatten(0, 1).contiguous()
+    gathered: Tensor = _checks.neighbors_checked_by(
+        lambda: _gather_neighbors(_batch.rows(features), lists, queries, count), lists, count
     )
     return gathered.view(*neighbors.shape, features.shape[2]).to(features.dtype)
 
@@ -68,8 +68,9 @@ def gather_weighted(features: Tensor, neighbors: Tensor, weights: Tensor) -> Ten
         raise ValueError(
             f"weights must have the shape of neighbors, {tuple(neighbors.shape)}, got {tuple(weights.shape)}"
         )
-    sums: Tensor = torch.ops.pointkernels.gather_weighted(
-        _batch.rows(features), neighbors.flatten(0, 1).contiguous(), _batch.rows(weights), queries, count
+    lists = neighbors.flatten(0, 1).contiguous()
+    sums: Tensor = _checks.neighbors_checked_by(
+        lambda: _gather_weighted(_batch.rows(features), lists, _batch.rows(weights), queries, count), lists, count
     )
     return sums.view(*neighbors.shape[:2], features.shape[2]).to(features.dtype)
 
@@ -83,8 +84,6 @@ def _check(features: Tensor, neighbors: Tensor) -> tuple[int, int]:
     _, queries, k = neighbors.shape
     _checks.check_integers(neighbors, "neighbors", (features.shape[0], queries, k), features, "features")
     count = features.shape[1]
-    if neighbors.device.type == "cpu":  # the CUDA kernel asserts it itself
-        _checks.check_range(neighbors, "neighbors", -1, count - 1, f"be -1 or lie in [0, {count})")
     return queries, count
 
 
@@ -118,7 +117,7 @@ def _gather_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     (neighbors,) = ctx.saved_tensors
     offsets, edges = reverse_graph(neighbors, ctx.query_size, ctx.cloud_size, ctx.rows)
     flat = grad.reshape(neighbors.numel(), grad.shape[2]).contiguous()
-    return torch.ops.pointkernels._sum_over_edges(flat, None, offsets, edges, 1), None, None, None
+    return _sum_over_edges(flat, None, offsets, edges, 1), None, None, None
 
 
 def _setup_weighted(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -132,17 +131,15 @@ def _weighted_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     grad_features = grad_weights = None
     if ctx.needs_input_grad[0]:
         offsets, edges = reverse_graph(neighbors, ctx.query_size, ctx.cloud_size, features.shape[0])
-        grad_features = torch.ops.pointkernels._sum_over_edges(
-            grad, weights, offsets, edges, max(neighbors.shape[1], 1)
-        )
+        grad_features = _sum_over_edges(grad, weights, offsets, edges, max(neighbors.shape[1], 1))
     if ctx.needs_input_grad[2]:
-        grad_weights = torch.ops.pointkernels._edge_products(grad, features, neighbors, ctx.query_size, ctx.cloud_size)
+        grad_weights = _edge_products(grad, features, neighbors, ctx.query_size, ctx.cloud_size)
     return grad_features, None, grad_weights, None, None
 
 
-torch.library.register_autograd("pointkernels::gather_neighbors", _gather_backward, setup_context=_setup_gather)
-torch.library.register_autograd("pointkernels::gather_weighted", _weighted_backward, setup_context=_setup_weighted)
-for _operator in ("_sum_over_edges", "_edge_products"):
-    differentiable_once(f"pointkernels::{_operator}", "gathered features")
+_gather_neighbors = differentiable("pointkernels::gather_neighbors", _gather_backward, _setup_gather)
+_gather_weighted = differentiable("pointkernels::gather_weighted", _weighted_backward, _setup_weighted)
+_sum_over_edges = differentiable_once("pointkernels::_sum_over_edges", "gathered features")
+_edge_products = differentiable_once("pointkernels::_edge_products", "gathered features")
 for _operator in ("gather_neighbors", "gather_weighted"):
     float32_under_autocast(f"pointkernels::{_operator}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pointkernels import _batch
-from pointkernels._registration import call, differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels._registration import differentiable, differentiable_once, fake_kernel, float32_under_autocast
 from pointkernels.ops.reverse_graph import reverse_graph
 
 
@@ -85,8 +85,7 @@ def knn(
     query_extents = None if query is None else _batch.extents(query_lengths, "query_lengths", query, "query")
     if not return_distance:
         points, query = points.detach(), None if query is None else query.detach()
-    distances, indices = call(
-        torch.ops.pointkernels.knn,
+    distances, indices = _knn(
         _batch.rows(points),
         extents,
         None if query is None else _batch.rows(query),
@@ -154,7 +153,7 @@ def search_backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, Tenso
         neighbors = from_first_row(indices, extents, query_extents, ctx.clouds, points.shape[0])
         query_size, cloud_size = queries.shape[0], points.shape[0]
     offsets, edges = reverse_graph(neighbors, query_size, cloud_size, points.shape[0])
-    grad_points, grad_query = torch.ops.pointkernels._knn_backward(
+    grad_points, grad_query = _knn_backward(
         grad.contiguous(), points, queries, neighbors, query_size, cloud_size, offsets, edges
     )
     return (grad_points + grad_query, None) if query is None else (grad_points, grad_query)
@@ -175,6 +174,6 @@ def from_first_row(
     return torch.where(indices >= 0, indices + first[:, None], -1)
 
 
-torch.library.register_autograd("pointkernels::knn", _backward, setup_context=_setup_context)
-differentiable_once("pointkernels::_knn_backward", "distances of knn")
+_knn = differentiable("pointkernels::knn", _backward, _setup_context)
+_knn_backward = differentiable_once("pointkernels::_knn_backward", "distances of knn")
 float32_under_autocast("pointkernels::knn")

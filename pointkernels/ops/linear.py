@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pointkernels._registration import differentiable_once, fake_kernel
+from pointkernels._registration import differentiable, differentiable_once, fake_kernel
 
 
 def linear(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -34,7 +34,7 @@ def linear(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     if not own or features.dtype not in (torch.float32, torch.float64):
         return torch.nn.functional.linear(features, weight, bias)
     rows = features.reshape(-1, features.shape[-1]).contiguous()
-    product: Tensor = torch.ops.pointkernels._linear(rows, weight.contiguous())
+    product: Tensor = _linear(rows, weight.contiguous())
     product = product.view(*features.shape[:-1], weight.shape[0])
     return product if bias is None else product + bias
 
@@ -53,7 +53,7 @@ def centered(x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
         as it is: that of rows that are not used must be 0.
     """
     if x.device.type == "cpu":
-        rows, mean = torch.ops.pointkernels._center_rows(x.contiguous(), used)
+        rows, mean = _center_rows(x.contiguous(), used)
         return rows, mean
     x = torch.where(used[:, None], x, 0)
     mean = (x.detach().sum(dim=0) / used.sum().clamp(min=1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
@@ -82,7 +82,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = ctx.saved_tensors
     for_x, for_weight = ctx.needs_input_grad
-    grad_x, grad_weight = torch.ops.pointkernels._linear_backward(grad.contiguous(), x, weight, for_x, for_weight)
+    grad_x, grad_weight = _linear_backward(grad.contiguous(), x, weight, for_x, for_weight)
     return grad_x if for_x else None, grad_weight if for_weight else None
 
 
@@ -95,6 +95,6 @@ def _backward_of_centered(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> t
     return grad, None
 
 
-torch.library.register_autograd("pointkernels::_linear", _backward, setup_context=_setup_context)
-torch.library.register_autograd("pointkernels::_center_rows", _backward_of_centered, setup_context=_setup_centered)
-differentiable_once("pointkernels::_linear_backward", "linear and edge_conv_two_layer")
+_linear = differentiable("pointkernels::_linear", _backward, _setup_context)
+_center_rows = differentiable("pointkernels::_center_rows", _backward_of_centered, _setup_centered)
+_linear_backward = differentiable_once("pointkernels::_linear_backward", "linear and edge_conv_two_layer")
