@@ -1,4 +1,5 @@
 // Rows less their mean, on the CPU.
+#include "huge_pages.h"
 #include "row_mean.h"
 
 namespace pointkernels {
@@ -28,7 +29,7 @@ std::tuple<Tensor, Tensor> center_rows(const Tensor& x, const Tensor& used) {
   STD_TORCH_CHECK(
       used.scalar_type() == ScalarType::Bool && used.is_contiguous() && used.dim() == 1 && used.size(0) == x.size(0),
       "used must be a contiguous bool for each row of x");
-  Tensor centered = torch::stable::empty_like(x), mean = torch::stable::new_empty(x, {x.size(1)});
+  Tensor centered = on_huge_pages(torch::stable::empty_like(x)), mean = torch::stable::new_empty(x, {x.size(1)});
   if (x.scalar_type() == ScalarType::Float) {
     center_rows_of(x, used.const_data_ptr<bool>(), centered.mutable_data_ptr<float>(), mean.mutable_data_ptr<float>());
   } else {

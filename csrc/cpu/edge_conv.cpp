@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "edge_conv_nodes.h"
+#include "huge_pages.h"
 #include "isa.h"
 #include "parallel.h"
 #include "row_mean.h"
@@ -123,7 +124,7 @@ void check(const Tensor& like, const Arguments& arguments) {
 
 Results new_results(const Tensor& like, const CheckedLists& lists, const Arguments& arguments, bool gathered) {
   const int64_t channels = arguments.bn_weight.size(0);
-  const auto matrix = [&] { return torch::stable::new_empty(like, {lists.rows, channels}); };
+  const auto matrix = [&] { return on_huge_pages(torch::stable::new_empty(like, {lists.rows, channels})); };
   // An operator must not return its inputs, so given statistics are copied.
   const auto vector = [&](const std::optional<Tensor>& given) {
     return given.has_value() ? torch::stable::clone(*given) : torch::stable::empty_like(arguments.bn_weight);
@@ -134,7 +135,7 @@ Results new_results(const Tensor& like, const CheckedLists& lists, const Argumen
                         vector(arguments.given_var),
                         torch::stable::new_empty(like, {}, ScalarType::Double),
                         matrix(),
-                        torch::stable::new_empty(like, {lists.rows, channels}, slots),
+                        on_huge_pages(torch::stable::new_empty(like, {lists.rows, channels}, slots)),
                         gathered ? matrix() : torch::stable::new_empty(like, {0})};
   *std::get<3>(results).mutable_data_ptr<double>() = static_cast<double>(lists.edges);
   return results;

@@ -5,6 +5,7 @@
 
 #include "edge_conv.h"
 #include "edge_conv_nodes.h"
+#include "huge_pages.h"
 #include "isa.h"
 #include "parallel.h"
 #include "used_rows.h"
@@ -214,7 +215,7 @@ std::tuple<Tensor, Tensor, Tensor> edge_conv_backward(
   const Arguments arguments{grad,     neighbors, cloud_size,           bn_weight, bn_bias,       mean, var, count,
                             extremum, slot,      gathered.has_value(), eps,       negative_slope};
   check(arguments, nodes);
-  Tensor grad_nodes = torch::stable::empty_like(nodes);
+  Tensor grad_nodes = on_huge_pages(torch::stable::empty_like(nodes));
   Tensor grad_weight = torch::stable::empty_like(bn_weight), grad_bias = torch::stable::empty_like(bn_bias);
   const auto run_as = [&](auto zero) {
     using T = decltype(zero);
@@ -238,7 +239,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> edge_conv_of_rows_backward(
   STD_TORCH_CHECK(shift.size(0) == x.size(1) && used.scalar_type() == ScalarType::Bool && used.is_contiguous() &&
                       used.numel() == x.size(0),
                   "shift and used must be what _edge_conv_of_rows returned");
-  Tensor grad_x = for_x ? torch::stable::empty_like(x) : torch::stable::new_empty(x, {0});
+  Tensor grad_x = for_x ? on_huge_pages(torch::stable::empty_like(x)) : torch::stable::new_empty(x, {0});
   Tensor grad_weight = torch::stable::empty_like(weight);
   Tensor grad_bn_weight = torch::stable::empty_like(bn_weight), grad_bn_bias = torch::stable::empty_like(bn_bias);
   const auto run_as = [&](auto zero) {

@@ -4,6 +4,7 @@
 #include "edge_conv_two_layer.h"
 
 #include "edge_conv_two_layer_work.h"
+#include "huge_pages.h"
 #include "products.h"
 
 namespace pointkernels {
@@ -131,7 +132,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> edge_
     check_vector(*var2, "var2", shape.outputs, nodes);
   }
   const double edges = static_cast<double>(checked_edges(neighbors, cloud_size));
-  const auto matrix = [&] { return torch::stable::new_empty(nodes, {shape.rows, shape.outputs}); };
+  const auto matrix = [&] { return on_huge_pages(torch::stable::new_empty(nodes, {shape.rows, shape.outputs})); };
   // An operator must not return its inputs, so given statistics are copied.
   const auto vector = [](const std::optional<Tensor>& given, const Tensor& like) {
     return given.has_value() ? torch::stable::clone(*given) : torch::stable::empty_like(like);
@@ -143,7 +144,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> edge_
                     vector(var2, bn_weight2),
                     torch::stable::new_empty(nodes, {}, ScalarType::Double),
                     matrix(),
-                    torch::stable::new_empty(nodes, {shape.rows, shape.outputs}, ScalarType::Int)};
+                    on_huge_pages(torch::stable::new_empty(nodes, {shape.rows, shape.outputs}, ScalarType::Int))};
   *out.count.mutable_data_ptr<double>() = edges;
   const Inputs in{nodes,
                   neighbors,

@@ -7,6 +7,7 @@
 #include "edge_conv_two_layer_second.h"
 #include "edge_conv_two_layer_sums.h"
 #include "edge_conv_two_layer_work.h"
+#include "huge_pages.h"
 
 namespace pointkernels {
 
@@ -185,9 +186,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> edge_conv_two_layer_b
                           number,
                           !constant && number > 0,
                           !constant2 && number > 0};
-  const Results out{torch::stable::empty_like(nodes),      torch::stable::empty_like(bn_weight),
-                    torch::stable::empty_like(bn_bias),    torch::stable::empty_like(weight),
-                    torch::stable::empty_like(bn_weight2), torch::stable::empty_like(bn_bias2)};
+  const Results out{on_huge_pages(torch::stable::empty_like(nodes)),
+                    torch::stable::empty_like(bn_weight),
+                    torch::stable::empty_like(bn_bias),
+                    torch::stable::empty_like(weight),
+                    torch::stable::empty_like(bn_weight2),
+                    torch::stable::empty_like(bn_bias2)};
   const auto run = nodes.scalar_type() == ScalarType::Float ? edge_conv_two_layer_backward_of<float>
                                                             : edge_conv_two_layer_backward_of<double>;
   run(shape, in, out);

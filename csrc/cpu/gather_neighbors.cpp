@@ -54,8 +54,8 @@ void gather_neighbors_of(const Tensor& features, const NeighborLists& lists, con
 Tensor gather_neighbors(const Tensor& features, const Tensor& neighbors, int64_t query_size, int64_t cloud_size) {
   check_lists(features, neighbors, query_size, cloud_size);
   const NeighborLists lists{neighbors.const_data_ptr<int64_t>(), neighbors.size(1), query_size, cloud_size};
-  Tensor gathered = torch::stable::new_empty(features, {neighbors.size(0), neighbors.size(1), features.size(1)});
-  prefer_huge_pages(gathered);
+  Tensor gathered =
+      on_huge_pages(torch::stable::new_empty(features, {neighbors.size(0), neighbors.size(1), features.size(1)}));
   const auto run =
       features.scalar_type() == ScalarType::Float ? gather_neighbors_of<float> : gather_neighbors_of<double>;
   run(features, lists, gathered);
@@ -83,7 +83,7 @@ Tensor gather_weighted(const Tensor& features, const Tensor& neighbors, const Te
   STD_TORCH_CHECK(weights.size(0) == neighbors.size(0) && weights.size(1) == neighbors.size(1),
                   "weights must have the shape of neighbors");
   const NeighborLists lists{neighbors.const_data_ptr<int64_t>(), neighbors.size(1), query_size, cloud_size};
-  Tensor sums = torch::stable::new_empty(features, {neighbors.size(0), features.size(1)});
+  Tensor sums = on_huge_pages(torch::stable::new_empty(features, {neighbors.size(0), features.size(1)}));
   const auto run = features.scalar_type() == ScalarType::Float ? gather_weighted_of<float> : gather_weighted_of<double>;
   run(features, lists, weights, sums);
   return sums;
@@ -120,7 +120,7 @@ Tensor sum_over_edges(const Tensor& grad, std::optional<Tensor> weights, const T
                   "grad must have a row for every edges_per_row edges");
   STD_TORCH_CHECK(!weights.has_value() || weights->size(0) * weights->size(1) == edges.size(0),
                   "weights must be as many as edges");
-  Tensor sums = torch::stable::new_empty(grad, {offsets.size(0) - 1, grad.size(1)});
+  Tensor sums = on_huge_pages(torch::stable::new_empty(grad, {offsets.size(0) - 1, grad.size(1)}));
   const auto run = grad.scalar_type() == ScalarType::Float ? sum_over_edges_of<float> : sum_over_edges_of<double>;
   run(grad, weights, offsets, edges, edges_per_row, sums);
   return sums;

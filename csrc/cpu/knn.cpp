@@ -153,10 +153,8 @@ std::tuple<Tensor, Tensor> knn(const Tensor& points, std::optional<Tensor> exten
   const Clouds query_clouds = query.has_value() ? clouds_of(queries, query_extents, cloud_count) : clouds;
   check_extents(clouds);
   check_extents(query_clouds);
-  Tensor indices = empty_integers(points, queries.size(0), k);
-  Tensor distances = torch::stable::new_empty(points, {queries.size(0), k});
-  prefer_huge_pages(indices);
-  prefer_huge_pages(distances);
+  Tensor indices = on_huge_pages(empty_integers(points, queries.size(0), k));
+  Tensor distances = on_huge_pages(torch::stable::new_empty(points, {queries.size(0), k}));
   if (queries.size(0) > 0) {
     const auto search = points.scalar_type() == ScalarType::Float ? knn_of<float> : knn_of<double>;
     search(points, clouds, queries, query_clouds, query.has_value(), k, include_self, indices, distances);

@@ -1,4 +1,5 @@
 // The same linear map for every row of a matrix, and its gradient, on the CPU.
+#include "huge_pages.h"
 #include "products.h"
 
 namespace pointkernels {
@@ -13,7 +14,7 @@ Rows<T> rows_of(const Tensor& x) {
 template <typename T>
 Tensor linear_of(const Tensor& x, const Tensor& weight) {
   const int64_t outputs = weight.size(0), channels = x.size(1);
-  Tensor y = torch::stable::new_empty(x, {x.size(0), outputs});
+  Tensor y = on_huge_pages(torch::stable::new_empty(x, {x.size(0), outputs}));
   multiply(rows_of<T>(x), Panels<T>(weight.const_data_ptr<T>(), channels, outputs, 1, channels),
            y.mutable_data_ptr<T>(), outputs);
   return y;
@@ -34,7 +35,7 @@ template <typename T>
 std::tuple<Tensor, Tensor> linear_backward_of(const Tensor& grad, const Tensor& x, const Tensor& weight, bool for_x,
                                               bool for_weight) {
   const int64_t outputs = weight.size(0), channels = x.size(1);
-  Tensor grad_x = for_x ? torch::stable::empty_like(x) : torch::stable::new_empty(x, {0});
+  Tensor grad_x = for_x ? on_huge_pages(torch::stable::empty_like(x)) : torch::stable::new_empty(x, {0});
   if (for_x) {
     multiply(rows_of<T>(grad), Panels<T>(weight.const_data_ptr<T>(), outputs, channels, channels, 1),
              grad_x.mutable_data_ptr<T>(), channels);
