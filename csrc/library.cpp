@@ -132,17 +132,25 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
   // memory as a whole. Only rows with an edge count, and they are centred: less their mean `shift`, 0 where it is not
   // finite, which takes `moved` off all pre-activations. The mean that is returned is that of what is left. On a CPU
   // only.
-  //   x (R, C), weight (O, 2 C) of [x_j - x_i, x_i], else as above
-  //   -> as above but for gathered, and shift (C), moved (O), used (R) bool
+  //   x (B, N, C), weight (O, 2 C) of [x_j - x_i, x_i], neighbors (B, N, K), else as above
+  //   -> as above but for gathered, with (B, N) instead of R rows, and shift (C), moved (O), used (B * N) bool
   library.def(
-      "_edge_conv_of_rows(Tensor x, Tensor weight, Tensor neighbors, int cloud_size, Tensor bn_weight, Tensor bn_bias,"
+      "_edge_conv_of_clouds(Tensor x, Tensor weight, Tensor neighbors, Tensor bn_weight, Tensor bn_bias,"
       " Tensor? mean, Tensor? var, float eps, float negative_slope) -> (Tensor output, Tensor mean, Tensor var,"
       " Tensor count, Tensor extremum, Tensor slot, Tensor shift, Tensor moved, Tensor used)");
   // `constant`: whether the statistics were given.
-  //   -> grad_x (R, C), empty unless for_x, grad_weight (O, 2 C), grad_bn_weight (O), grad_bn_bias (O)
+  //   -> grad_x (B, N, C), empty unless for_x, grad_weight (O, 2 C), grad_bn_weight (O), grad_bn_bias (O)
   library.def(
-      "_edge_conv_of_rows_backward(Tensor grad, Tensor x, Tensor weight, bool for_x, Tensor neighbors, int cloud_size,"
+      "_edge_conv_of_clouds_backward(Tensor grad, Tensor x, Tensor weight, bool for_x, Tensor neighbors,"
       " Tensor bn_weight, Tensor bn_bias, Tensor mean, Tensor var, Tensor count, Tensor extremum, Tensor slot,"
       " Tensor shift, Tensor used, bool constant, float eps, float negative_slope)"
       " -> (Tensor grad_x, Tensor grad_weight, Tensor grad_bn_weight, Tensor grad_bn_bias)");
+
+  // Moves BatchNorm's running statistics by the factor `momentum` towards those of a batch of `count` edges, whose mean
+  // is mean + moved; not at all where count is 0. On a CPU only.
+  //   running_mean, running_var, mean, moved, var (O), count () float64
+  library.def(
+      "_update_running_statistics(Tensor(a!) running_mean, Tensor(b!) running_var, Tensor mean, Tensor moved, Tensor "
+      "var,"
+      " Tensor count, float momentum) -> ()");
 }

@@ -117,10 +117,10 @@ def device(schedule: str, architecture: int = 90, check: str = CHECK) -> Iterato
     library.set_schedule(schedule)
     library.call("emulated_install")
     torch.use_deterministic_algorithms(True)
-    of_rows, edge_conv._OF_ROWS = edge_conv._OF_ROWS, frozenset()  # the way that a GPU takes
+    of_rows, edge_conv._OF_CLOUDS = edge_conv._OF_CLOUDS, frozenset()  # the way that a GPU takes
     try:
         yield
     finally:
-        edge_conv._OF_ROWS = of_rows
+        edge_conv._OF_CLOUDS = of_rows
         torch.use_deterministic_algorithms(False)
         library.call("emulated_remove")

@@ -265,9 +265,13 @@ def test_opcheck(training: bool, device: str) -> None:
     given = (None, None) if training else (mean, var)
     arguments = (nodes, neighbors, 6, bn_weight, bn_bias, *given, 1e-5, 0.2)
     torch.library.opcheck(torch.ops.pointkernels.edge_conv.default, arguments)
-    rows, weight = (torch.randn(shape, device=device, requires_grad=True) for shape in ((12, 3), (7, 6)))
+    clouds, weight = (torch.randn(shape, device=device, requires_grad=True) for shape in ((2, 6, 3), (7, 6)))
     if device == "cpu":
-        torch.library.opcheck(torch.ops.pointkernels._edge_conv_of_rows.default, (rows, weight, *arguments[1:]))
+        of_clouds = (clouds, weight, neighbors.view(2, 6, 5), *arguments[3:])
+        torch.library.opcheck(torch.ops.pointkernels._edge_conv_of_clouds.default, of_clouds)
+        statistics = [torch.randn(7) for _ in range(5)]
+        update = (*statistics, torch.tensor(9.0, dtype=torch.float64), 0.3)
+        torch.library.opcheck(torch.ops.pointkernels._update_running_statistics.default, update)
     torch.library.opcheck(torch.ops.pointkernels._used_rows.default, (neighbors, 6))
 
 
@@ -378,8 +382,8 @@ def test_a_direct_call_of_the_operator_stays_in_memory() -> None:
     nodes, vector = torch.randn(6, 8), torch.ones(4)
     for bad in (6, -2):
         neighbors = torch.full((6, 2), bad)
-        rest = (neighbors, 6, vector, vector, None, None, 1e-5, 0.2)
+        rest = (vector, vector, None, None, 1e-5, 0.2)
         with pytest.raises(RuntimeError, match="neighbors must be -1 or lie in"):
-            torch.ops.pointkernels.edge_conv(nodes, *rest)
+            torch.ops.pointkernels.edge_conv(nodes, neighbors, 6, *rest)
         with pytest.raises(RuntimeError, match="neighbors must be -1 or lie in"):
-            torch.ops.pointkernels._edge_conv_of_rows(torch.randn(6, 3), torch.randn(4, 6), *rest)
+            torch.ops.pointkernels._edge_conv_of_clouds(torch.randn(1, 6, 3), torch.randn(4, 6), neighbors[None], *rest)

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "clouds.h"
 
@@ -33,6 +34,23 @@ inline void check_like(const Tensor& tensor, const char* name, int64_t dim, cons
 inline void check_integers(const Tensor& tensor, const char* name, int64_t dim) {
   STD_TORCH_CHECK(tensor.scalar_type() == ScalarType::Long && tensor.dim() == dim && tensor.is_contiguous(), name,
                   " must be contiguous int64 with ", dim, " dimensions");
+}
+
+// The rows of a matrix, or of all matrices of a batch below one another.
+inline int64_t rows_of(const Tensor& tensor) {
+  int64_t rows = 1;
+  for (int64_t d = 0; d + 1 < tensor.dim(); ++d) rows *= tensor.size(d);
+  return rows;
+}
+
+inline int64_t columns_of(const Tensor& tensor) { return tensor.size(tensor.dim() - 1); }
+
+// Not filled, with as many rows as `like` in as many matrices.
+inline Tensor empty_with_columns(const Tensor& like, int64_t columns, std::optional<ScalarType> type = std::nullopt) {
+  std::vector<int64_t> shape;
+  for (int64_t d = 0; d + 1 < like.dim(); ++d) shape.push_back(like.size(d));
+  shape.push_back(columns);
+  return torch::stable::new_empty(like, shape, type);
 }
 
 // The batch that `extents` cuts out of the rows of `points`. The values of extents are not looked at.

@@ -106,11 +106,11 @@ void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Argumen
 
 // `like` has the rows, dtype and device of the results.
 void check(const Tensor& like, const Arguments& arguments) {
-  check_integers(arguments.neighbors, "neighbors", 2);
+  check_integers(arguments.neighbors, "neighbors", like.dim());
   check_like(arguments.bn_weight, "bn_weight", 1, like);
   check_like(arguments.bn_bias, "bn_bias", 1, like);
-  const int64_t rows = like.size(0), k = arguments.neighbors.size(1);
-  STD_TORCH_CHECK(arguments.neighbors.size(0) == rows, "neighbors must have as many rows as nodes");
+  const int64_t rows = rows_of(like), k = columns_of(arguments.neighbors);
+  STD_TORCH_CHECK(rows_of(arguments.neighbors) == rows, "neighbors must have as many rows as nodes");
   STD_TORCH_CHECK(rows == 0 || (arguments.cloud_size > 0 && rows % arguments.cloud_size == 0), rows,
                   " rows cannot be split into clouds of ", arguments.cloud_size);
   STD_TORCH_CHECK(k < int64_t{1} << 24, "k must be below 2^24, got ", k);
@@ -124,7 +124,7 @@ void check(const Tensor& like, const Arguments& arguments) {
 
 Results new_results(const Tensor& like, const CheckedLists& lists, const Arguments& arguments, bool gathered) {
   const int64_t channels = arguments.bn_weight.size(0);
-  const auto matrix = [&] { return on_huge_pages(torch::stable::new_empty(like, {lists.rows, channels})); };
+  const auto matrix = [&] { return on_huge_pages(empty_with_columns(like, channels)); };
   // An operator must not return its inputs, so given statistics are copied.
   const auto vector = [&](const std::optional<Tensor>& given) {
     return given.has_value() ? torch::stable::clone(*given) : torch::stable::empty_like(arguments.bn_weight);
@@ -135,7 +135,7 @@ Results new_results(const Tensor& like, const CheckedLists& lists, const Argumen
                         vector(arguments.given_var),
                         torch::stable::new_empty(like, {}, ScalarType::Double),
                         matrix(),
-                        on_huge_pages(torch::stable::new_empty(like, {lists.rows, channels}, slots)),
+                        on_huge_pages(empty_with_columns(like, channels, slots)),
                         gathered ? matrix() : torch::stable::new_empty(like, {0})};
   *std::get<3>(results).mutable_data_ptr<double>() = static_cast<double>(lists.edges);
   return results;
@@ -172,15 +172,16 @@ void write_moved(const T* weight, const T* shift, int64_t channels, int64_t inpu
 
 using RowResults = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-RowResults edge_conv_of_rows(const Tensor& x, const Tensor& weight, const Tensor& neighbors, int64_t cloud_size,
-                             const Tensor& bn_weight, const Tensor& bn_bias, std::optional<Tensor> mean,
-                             std::optional<Tensor> var, double eps, double negative_slope) {
+RowResults edge_conv_of_clouds(const Tensor& x, const Tensor& weight, const Tensor& neighbors, const Tensor& bn_weight,
+                               const Tensor& bn_bias, std::optional<Tensor> mean, std::optional<Tensor> var, double eps,
+                               double negative_slope) {
   check_edge_conv_weight(x, weight, bn_weight);
+  const int64_t cloud_size = x.size(1);
   const Arguments arguments{neighbors, cloud_size, bn_weight, bn_bias, mean, var, eps, negative_slope};
   check(x, arguments);
   const CheckedLists lists(neighbors, cloud_size);
   const Results results = new_results(x, lists, arguments, false);
-  const int64_t rows = x.size(0), inputs = x.size(1), channels = bn_weight.size(0);
+  const int64_t rows = lists.rows, inputs = x.size(2), channels = bn_weight.size(0);
   const Tensor shift = torch::stable::new_empty(x, {inputs}), moved = torch::stable::empty_like(bn_weight);
   const Tensor used = torch::stable::new_empty(x, {rows}, ScalarType::Bool);
   const bool all_used = lists.mark_used(used.mutable_data_ptr<bool>());
@@ -210,5 +211,5 @@ RowResults edge_conv_of_rows(const Tensor& x, const Tensor& weight, const Tensor
 
 STABLE_TORCH_LIBRARY_IMPL(pointkernels, CPU, library) {
   library.impl("edge_conv", TORCH_BOX(&pointkernels::edge_conv));
-  library.impl("_edge_conv_of_rows", TORCH_BOX(&pointkernels::edge_conv_of_rows));
+  library.impl("_edge_conv_of_clouds", TORCH_BOX(&pointkernels::edge_conv_of_clouds));
 }

@@ -25,8 +25,8 @@ struct Arguments {
   bool dense;  // whether the gradient goes through the statistics
   double eps, negative_slope;
 
-  int64_t rows() const { return neighbors.size(0); }
-  int64_t k() const { return neighbors.size(1); }
+  int64_t rows() const { return rows_of(neighbors); }
+  int64_t k() const { return columns_of(neighbors); }
   int64_t channels() const { return bn_weight.size(0); }
 };
 
@@ -156,8 +156,8 @@ void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Argumen
 
 // `weight` (channels, 2 inputs), and so is its gradient.
 template <typename T>
-void run_of_rows(const CenteredRows<T>& x, const T* weight, const CheckedLists& lists, const Arguments& arguments,
-                 T* grad_x, T* grad_weight, T* grad_bn_weight, T* grad_bn_bias) {
+void run_of_clouds(const CenteredRows<T>& x, const T* weight, const CheckedLists& lists, const Arguments& arguments,
+                   T* grad_x, T* grad_weight, T* grad_bn_weight, T* grad_bn_bias) {
   const Factors<T> factors = reduce<T>(arguments, grad_bn_weight, grad_bn_bias);
   const int64_t channels = arguments.channels(), columns = 2 * channels, inputs = x.channels, rows = lists.rows;
   const int64_t window = edge_conv_window(lists.cloud_size), windows = rows > 0 ? pieces_of(rows, window) : 0;
@@ -192,11 +192,11 @@ void run_of_rows(const CenteredRows<T>& x, const T* weight, const CheckedLists& 
 }
 
 void check(const Arguments& arguments, const Tensor& like) {
-  check_integers(arguments.neighbors, "neighbors", 2);
-  const int64_t rows = like.size(0), channels = arguments.channels();
+  check_integers(arguments.neighbors, "neighbors", like.dim());
+  const int64_t rows = rows_of(like), channels = arguments.channels();
   for (const Tensor* matrix : {&arguments.grad, &arguments.extremum}) {
-    check_like(*matrix, "grad and extremum", 2, like);
-    STD_TORCH_CHECK(matrix->size(0) == rows && matrix->size(1) == channels,
+    check_like(*matrix, "grad and extremum", like.dim(), like);
+    STD_TORCH_CHECK(rows_of(*matrix) == rows && columns_of(*matrix) == channels,
                     "grad and extremum must have a row for each point and a column for each channel");
   }
   for (const Tensor* vector : {&arguments.bn_weight, &arguments.bn_bias, &arguments.mean, &arguments.var}) {
@@ -226,29 +226,30 @@ std::tuple<Tensor, Tensor, Tensor> edge_conv_backward(
   return {grad_nodes, grad_weight, grad_bias};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> edge_conv_of_rows_backward(
-    const Tensor& grad, const Tensor& x, const Tensor& weight, bool for_x, const Tensor& neighbors, int64_t cloud_size,
+std::tuple<Tensor, Tensor, Tensor, Tensor> edge_conv_of_clouds_backward(
+    const Tensor& grad, const Tensor& x, const Tensor& weight, bool for_x, const Tensor& neighbors,
     const Tensor& bn_weight, const Tensor& bn_bias, const Tensor& mean, const Tensor& var, const Tensor& count,
     const Tensor& extremum, const Tensor& slot, const Tensor& shift, const Tensor& used, bool constant, double eps,
     double negative_slope) {
   check_edge_conv_weight(x, weight, bn_weight);
+  const int64_t cloud_size = x.size(1);
   const Arguments arguments{grad,  neighbors, cloud_size, bn_weight, bn_bias, mean,          var,
                             count, extremum,  slot,       !constant, eps,     negative_slope};
   check(arguments, x);
   check_like(shift, "shift", 1, x);
-  STD_TORCH_CHECK(shift.size(0) == x.size(1) && used.scalar_type() == ScalarType::Bool && used.is_contiguous() &&
-                      used.numel() == x.size(0),
-                  "shift and used must be what _edge_conv_of_rows returned");
+  STD_TORCH_CHECK(shift.size(0) == x.size(2) && used.scalar_type() == ScalarType::Bool && used.is_contiguous() &&
+                      used.numel() == rows_of(x),
+                  "shift and used must be what _edge_conv_of_clouds returned");
   Tensor grad_x = for_x ? on_huge_pages(torch::stable::empty_like(x)) : torch::stable::new_empty(x, {0});
   Tensor grad_weight = torch::stable::empty_like(weight);
   Tensor grad_bn_weight = torch::stable::empty_like(bn_weight), grad_bn_bias = torch::stable::empty_like(bn_bias);
   const auto run_as = [&](auto zero) {
     using T = decltype(zero);
-    const CenteredRows<T> centered{x.const_data_ptr<T>(), x.size(0), x.size(1), shift.const_data_ptr<T>(),
+    const CenteredRows<T> centered{x.const_data_ptr<T>(), rows_of(x), x.size(2), shift.const_data_ptr<T>(),
                                    used.const_data_ptr<bool>()};
-    run_of_rows<T>(centered, weight.const_data_ptr<T>(), CheckedLists(neighbors, cloud_size), arguments,
-                   for_x ? grad_x.mutable_data_ptr<T>() : nullptr, grad_weight.mutable_data_ptr<T>(),
-                   grad_bn_weight.mutable_data_ptr<T>(), grad_bn_bias.mutable_data_ptr<T>());
+    run_of_clouds<T>(centered, weight.const_data_ptr<T>(), CheckedLists(neighbors, cloud_size), arguments,
+                     for_x ? grad_x.mutable_data_ptr<T>() : nullptr, grad_weight.mutable_data_ptr<T>(),
+                     grad_bn_weight.mutable_data_ptr<T>(), grad_bn_bias.mutable_data_ptr<T>());
   };
   x.scalar_type() == ScalarType::Float ? run_as(0.0f) : run_as(0.0);
   return {grad_x, grad_weight, grad_bn_weight, grad_bn_bias};
@@ -260,5 +261,5 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> edge_conv_of_rows_backward(
 
 STABLE_TORCH_LIBRARY_IMPL(pointkernels, CPU, library) {
   library.impl("_edge_conv_backward", TORCH_BOX(&pointkernels::edge_conv_backward));
-  library.impl("_edge_conv_of_rows_backward", TORCH_BOX(&pointkernels::edge_conv_of_rows_backward));
+  library.impl("_edge_conv_of_clouds_backward", TORCH_BOX(&pointkernels::edge_conv_of_clouds_backward));
 }

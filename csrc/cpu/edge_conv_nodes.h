@@ -121,9 +121,9 @@ class EdgeConvNodes {
 
 // The features, weight and what centres the features of the operators of rows.
 inline void check_edge_conv_weight(const Tensor& x, const Tensor& weight, const Tensor& bn_weight) {
-  check_floating(x, "x", 2);
+  check_floating(x, "x", 3);
   check_like(weight, "weight", 2, x);
-  STD_TORCH_CHECK(weight.size(1) == 2 * x.size(1) && weight.size(0) == bn_weight.size(0),
+  STD_TORCH_CHECK(weight.size(1) == 2 * x.size(2) && weight.size(0) == bn_weight.size(0),
                   "weight must have two columns for each of x and as many rows as bn_weight entries");
 }
 

@@ -19,8 +19,8 @@ struct CheckedLists {
 
   CheckedLists(const Tensor& tensor, int64_t cloud_size)
       : neighbors(tensor.const_data_ptr<int64_t>()),
-        rows(tensor.size(0)),
-        k(tensor.size(1)),
+        rows(rows_of(tensor)),
+        k(columns_of(tensor)),
         cloud_size(cloud_size),
         degrees(rows) {
     constexpr int64_t kRows = 512;

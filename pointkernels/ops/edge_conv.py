@@ -8,19 +8,27 @@ statistics and gradient over all edges are sums over nodes and their neighbours.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pointkernels import _checks
-from pointkernels._registration import differentiable, differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels._registration import (
+    as_dtype,
+    differentiable,
+    differentiable_once,
+    fake_kernel,
+    float32_under_autocast,
+    without_autocast,
+)
 from pointkernels.ops.linear import centered
 from pointkernels.ops.reverse_graph import reverse_graph
+from pointkernels.ops.running_statistics import update_running_statistics
 
 # Devices where one operator does the node products, too; elsewhere they are torch's.
-_OF_ROWS = frozenset({"cpu"})
+_OF_CLOUDS = frozenset({"cpu"})
 
 
 def edge_conv(
@@ -74,42 +82,44 @@ def edge_conv(
         torch.Size([2, 100, 16])
     """
     _check(features, neighbors, weight, bn_weight, bn_bias, running_mean, running_var, training, negative_slope)
-    batch, count, channels = features.shape
     compute = torch.float64 if features.dtype == torch.float64 else torch.float32
+    operator: Callable[..., tuple[Tensor, ...]]
+    operator = _of_clouds if features.device.type in _OF_CLOUDS else _of_node_products
+    given_mean, given_var = (None, None) if training else (running_mean, running_var)
     with without_autocast(features.device.type):
-        lists = neighbors.reshape(-1, neighbors.shape[2]).contiguous()
-        rows, weights = features.to(compute).reshape(-1, channels), weight.to(compute)
-        given = None if training or running_mean is None else running_mean.to(compute)
-        var = None if training or running_var is None else running_var.to(compute)
-        operator = _of_rows if features.device.type in _OF_ROWS else _of_node_products
-        arguments = bn_weight.to(compute), bn_bias.to(compute), given, var, eps, negative_slope
-        output, batch_mean, batch_var, edges, moved = _checks.neighbors_checked_by(
-            lambda: operator(rows, weights, lists, count, *arguments), lists, count
+        inputs: tuple[Any, ...] = as_dtype(features, compute), as_dtype(weight, compute), neighbors.contiguous()
+        vectors = [None if v is None else as_dtype(v, compute) for v in (bn_weight, bn_bias, given_mean, given_var)]
+        output, mean, moved, var, edges = _checks.neighbors_checked_by(
+            lambda: operator(*inputs, *vectors, eps, negative_slope), neighbors, features.shape[1]
         )
         if training and running_mean is not None and running_var is not None:
-            update_running(running_mean, running_var, batch_mean + moved, batch_var, edges, momentum)
-    shaped: Tensor = output.view(batch, count, weight.shape[0])
-    return shaped.to(features.dtype)
+            update_running_statistics(running_mean, running_var, mean, moved, var, edges, momentum)
+    return as_dtype(output, features.dtype)
 
 
-def _of_rows(x: Tensor, weight: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    """Output, mean, variance, number of edges, and what has been taken off the mean."""
-    results = _edge_conv_of_rows(x.contiguous(), weight.contiguous(), *arguments)
-    return (*results[:4], results[7])
+def _of_clouds(features: Tensor, weight: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    """Output, mean, what has been taken off the mean, variance, and the number of edges."""
+    output, mean, var, edges, _, _, _, moved, _ = _edge_conv_of_clouds(
+        features.contiguous(), weight.contiguous(), *arguments
+    )
+    return output, mean, moved, var, edges
 
 
 def _of_node_products(
-    x: Tensor, weight: Tensor, lists: Tensor, count: int, bn_weight: Tensor, bn_bias: Tensor, mean: Tensor | None,
+    features: Tensor, weight: Tensor, neighbors: Tensor, bn_weight: Tensor, bn_bias: Tensor, mean: Tensor | None,
     *arguments: Any,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """The same with torch's products."""
+    batch, count, channels = features.shape
+    lists, x = neighbors.flatten(0, 1), features.reshape(-1, channels)
     used = torch.ops.pointkernels._used_rows(lists, count)
     difference, center = weight.chunk(2, dim=1)
     x, shift = centered(x, used)
     moved = center @ shift  # what the shift takes off every pre-activation
     nodes = x @ torch.cat([difference, center - difference]).t()
     results = _edge_conv(nodes, lists, count, bn_weight, bn_bias, None if mean is None else mean - moved, *arguments)
-    return (*results[:4], moved)
+    output, batch_mean, var, edges = results[:4]
+    return output.view(batch, count, weight.shape[0]), batch_mean, moved, var, edges
 
 
 def _check(
@@ -154,31 +164,6 @@ def _check(
         raise ValueError(f"negative_slope must be at least 0, got {negative_slope}")
 
 
-def without_autocast(device: str) -> AbstractContextManager[object]:
-    """A context in which the dtypes of operators on the device are those of their inputs."""
-    # Not every kind of device has autocast; the meta device has none.
-    if device in ("cpu", "cuda") and torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return nullcontext()
-
-
-@torch.no_grad()
-def update_running(
-    running_mean: Tensor, running_var: Tensor, mean: Tensor, var: Tensor, edges: Tensor, momentum: float
-) -> None:
-    """Move BatchNorm's running statistics towards those of a batch of `edges` edges; not at all where it has none."""
-    if edges.device.type == "cpu" and type(edges) is Tensor and not torch.compiler.is_compiling():
-        count = edges.item()  # waits for nothing on a CPU, and few calls are made
-        if count > 0:
-            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-            running_var.lerp_((var * (count / max(count - 1, 1))).to(running_var.dtype), momentum)
-        return
-    unbiased = var * (edges / (edges - 1).clamp(min=1)).to(var.dtype)
-    for running, batch in ((running_mean, mean), (running_var, unbiased)):
-        moved = running + momentum * (batch.to(running.dtype) - running)
-        running.copy_(torch.where(edges > 0, moved, running))
-
-
 @fake_kernel("pointkernels::_used_rows")
 def _fake_used_rows(neighbors: Tensor, cloud_size: int) -> Tensor:
     return neighbors.new_empty(neighbors.shape[0], dtype=torch.bool)
@@ -189,25 +174,24 @@ def _fake(nodes: Tensor, neighbors: Tensor, cloud_size: int, bn_weight: Tensor, 
     return _fake_results(nodes, neighbors, bn_weight, rest[1])
 
 
-@fake_kernel("pointkernels::_edge_conv_of_rows")
-def _fake_of_rows(
-    x: Tensor, weight: Tensor, neighbors: Tensor, cloud_size: int, bn_weight: Tensor, *rest: Any
-) -> tuple[Tensor, ...]:
-    centred = x.new_empty(x.shape[1]), torch.empty_like(bn_weight), x.new_empty(x.shape[0], dtype=torch.bool)
+@fake_kernel("pointkernels::_edge_conv_of_clouds")
+def _fake_of_clouds(x: Tensor, weight: Tensor, neighbors: Tensor, bn_weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    used = x.new_empty(x.shape[0] * x.shape[1], dtype=torch.bool)
+    centred = x.new_empty(x.shape[2]), torch.empty_like(bn_weight), used
     return (*_fake_results(x, neighbors, bn_weight, rest[1])[:-1], *centred)
 
 
 def _fake_results(like: Tensor, neighbors: Tensor, bn_weight: Tensor, mean: Tensor | None) -> tuple[Tensor, ...]:
-    rows, channels = like.shape[0], bn_weight.shape[0]
-    slot_dtype = torch.uint8 if neighbors.shape[1] <= 255 else torch.int32
+    shape = (*like.shape[:-1], bn_weight.shape[0])
+    slot_dtype = torch.uint8 if neighbors.shape[-1] <= 255 else torch.int32
     return (
-        like.new_empty(rows, channels),
+        like.new_empty(shape),
         torch.empty_like(bn_weight),
         torch.empty_like(bn_weight),
         like.new_empty((), dtype=torch.float64),
-        like.new_empty(rows, channels),
-        like.new_empty(rows, channels, dtype=slot_dtype),
-        like.new_empty(rows, channels) if mean is None else like.new_empty(0),
+        like.new_empty(shape),
+        like.new_empty(shape, dtype=slot_dtype),
+        like.new_empty(shape) if mean is None else like.new_empty(0),
     )
 
 
@@ -217,62 +201,73 @@ def _fake_backward(grad: Tensor, nodes: Tensor, *rest: Any) -> tuple[Tensor, Ten
     return torch.empty_like(nodes), torch.empty_like(bn_weight), torch.empty_like(bn_weight)
 
 
-@fake_kernel("pointkernels::_edge_conv_of_rows_backward")
-def _fake_of_rows_backward(grad: Tensor, x: Tensor, weight: Tensor, for_x: bool, *rest: Any) -> tuple[Tensor, ...]:
-    bn_weight = rest[2]
+@fake_kernel("pointkernels::_edge_conv_of_clouds_backward")
+def _fake_of_clouds_backward(grad: Tensor, x: Tensor, weight: Tensor, for_x: bool, *rest: Any) -> tuple[Tensor, ...]:
+    bn_weight = rest[1]
     grad_x = torch.empty_like(x) if for_x else x.new_empty(0)
     return grad_x, torch.empty_like(weight), torch.empty_like(bn_weight), torch.empty_like(bn_weight)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    """Of both operators; `first` is what neighbours follow: the node products, or rows and weight."""
-    *first, neighbors, cloud_size, bn_weight, bn_bias, given_mean, _, eps, negative_slope = inputs
+    nodes, neighbors, cloud_size, *rest = inputs
+    _save(ctx, (nodes, neighbors), rest, output)
+    ctx.cloud_size = cloud_size
+
+
+def _setup_context_of_clouds(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, weight, neighbors, *rest = inputs
+    _save(ctx, (x, weight, neighbors), rest, output)
+
+
+def _save(ctx: Any, first: tuple[Tensor, ...], rest: list[Any], output: tuple[Tensor, ...]) -> None:
+    bn_weight, bn_bias, given_mean, _, eps, negative_slope = rest
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*first, neighbors, bn_weight, bn_bias, *output[1:])
+    ctx.save_for_backward(*first, bn_weight, bn_bias, *output[1:])
     ctx.statistics_given = given_mean is not None
-    ctx.numbers = (cloud_size, eps, negative_slope)
+    ctx.numbers = (eps, negative_slope)
 
 
 def _backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 9
     nodes, neighbors, bn_weight, bn_bias, *statistics, gathered = ctx.saved_tensors
-    cloud_size, *numbers = ctx.numbers
+    cloud_size = ctx.cloud_size
     grad_nodes, grad_weight, grad_bias = _edge_conv_backward(
         grad.contiguous(), nodes, neighbors, cloud_size,
         *reverse_graph(neighbors, cloud_size, cloud_size, neighbors.shape[0]),
-        bn_weight, bn_bias, *statistics, None if ctx.statistics_given else gathered, *numbers,
+        bn_weight, bn_bias, *statistics, None if ctx.statistics_given else gathered, *ctx.numbers,
     )  # fmt: skip
     of_batch_norm = _of_batch_norm(ctx, grad_weight, grad_bias, bn_weight, statistics[1])
-    return (grad_nodes if ctx.needs_input_grad[0] else None, *of_batch_norm)
+    return (grad_nodes if ctx.needs_input_grad[0] else None, None, None, *of_batch_norm)
 
 
-def _of_rows_backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+def _of_clouds_backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad is None:
-        return (None,) * 10
+        return (None,) * 9
     x, weight, neighbors, bn_weight, bn_bias, *statistics, shift, _, used = ctx.saved_tensors
-    cloud_size, *numbers = ctx.numbers
     for_x = ctx.needs_input_grad[0]
-    grad_x, grad_weight, grad_bn_weight, grad_bn_bias = _edge_conv_of_rows_backward(
-        grad.contiguous(), x, weight, for_x, neighbors, cloud_size,
-        bn_weight, bn_bias, *statistics, shift, used, ctx.statistics_given, *numbers,
+    grad_x, grad_weight, grad_bn_weight, grad_bn_bias = _edge_conv_of_clouds_backward(
+        grad.contiguous(), x, weight, for_x, neighbors,
+        bn_weight, bn_bias, *statistics, shift, used, ctx.statistics_given, *ctx.numbers,
     )  # fmt: skip
     of_batch_norm = _of_batch_norm(ctx, grad_bn_weight, grad_bn_bias, bn_weight, statistics[1])
-    return (grad_x if for_x else None, grad_weight, *of_batch_norm)
+    return (grad_x if for_x else None, grad_weight, None, *of_batch_norm)
 
 
 def _of_batch_norm(
     ctx: Any, grad_weight: Tensor, grad_bias: Tensor, bn_weight: Tensor, var: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of the arguments from `neighbors` on."""
-    grad_mean = -grad_bias * bn_weight * torch.rsqrt(var + ctx.numbers[1]) if ctx.statistics_given else None
-    return None, None, grad_weight, grad_bias, grad_mean, None, None, None
+    """Gradients of the arguments from `bn_weight` on."""
+    grad_mean = -grad_bias * bn_weight * torch.rsqrt(var + ctx.numbers[0]) if ctx.statistics_given else None
+    return grad_weight, grad_bias, grad_mean, None, None, None
 
 
 _edge_conv = differentiable("pointkernels::edge_conv", _backward, _setup_context)
-_edge_conv_of_rows = differentiable("pointkernels::_edge_conv_of_rows", _of_rows_backward, _setup_context)
-for _name in ("edge_conv", "_edge_conv_of_rows"):
+_edge_conv_of_clouds = differentiable(
+    "pointkernels::_edge_conv_of_clouds", _of_clouds_backward, _setup_context_of_clouds
+)
+for _name in ("edge_conv", "_edge_conv_of_clouds"):
     float32_under_autocast(f"pointkernels::{_name}")
 _edge_conv_backward = differentiable_once("pointkernels::_edge_conv_backward", "edge_conv")
-_edge_conv_of_rows_backward = differentiable_once("pointkernels::_edge_conv_of_rows_backward", "edge_conv")
+_edge_conv_of_clouds_backward = differentiable_once("pointkernels::_edge_conv_of_clouds_backward", "edge_conv")

@@ -14,11 +14,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pointkernels import _checks
-from pointkernels._registration import differentiable, differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels._registration import (
+    differentiable,
+    differentiable_once,
+    fake_kernel,
+    float32_under_autocast,
+    without_autocast,
+)
 from pointkernels.ops import edge_conv_two_layer_chunks  # noqa: F401  (the operators on CUDA)
-from pointkernels.ops.edge_conv import update_running, without_autocast
 from pointkernels.ops.linear import centered, linear
 from pointkernels.ops.reverse_graph import reverse_graph
+from pointkernels.ops.running_statistics import update_running_statistics
 from pointkernels.reference import EdgeLayer
 
 
@@ -89,8 +95,9 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
         )
         for layer, average, variance, off in zip((first, second), statistics[::2], statistics[1::2], moved):  # noqa: B905
             if layer.training and layer.running_mean is not None and layer.running_var is not None:
-                average = average + off
-                update_running(layer.running_mean, layer.running_var, average, variance, edges, layer.momentum)
+                update_running_statistics(
+                    layer.running_mean, layer.running_var, average, off, variance, edges, layer.momentum
+                )
     shaped: Tensor = output.view(batch, count, weight.shape[0])
     return shaped.to(features.dtype)
 

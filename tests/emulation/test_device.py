@@ -15,7 +15,14 @@ WITHOUT_KERNELS = ["pointkernels::_edge_conv_two_layer_backward", "pointkernels:
 # On other devices than the CPU, torch's products take their place.
 ONLY_ON_A_CPU = [
     f"pointkernels::{name}"
-    for name in ("_center_rows", "_edge_conv_of_rows", "_edge_conv_of_rows_backward", "_linear", "_linear_backward")
+    for name in (
+        "_center_rows",
+        "_edge_conv_of_clouds",
+        "_edge_conv_of_clouds_backward",
+        "_linear",
+        "_linear_backward",
+        "_update_running_statistics",
+    )
 ]
 
 

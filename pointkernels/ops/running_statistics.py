@@ -1,0 +1,48 @@
+"""BatchNorm's running statistics, moved towards those of a batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pointkernels._registration import fake_kernel
+
+
+@torch.no_grad()
+def update_running_statistics(
+    running_mean: Tensor,
+    running_var: Tensor,
+    mean: Tensor,
+    moved: Tensor,
+    var: Tensor,
+    edges: Tensor,
+    momentum: float,
+) -> None:
+    """As BatchNorm does in training, in place; not at all where the batch has no edges.
+
+    Args:
+        running_mean: (C,).
+        running_var: (C,), unbiased.
+        mean: (C,) of the batch, less `moved`.
+        moved: (C,).
+        var: (C,) of the batch, biased.
+        edges: () float64, how many the statistics were taken over.
+        momentum: weight of the batch.
+    """
+    plain = all(running.dtype == mean.dtype and running.is_contiguous() for running in (running_mean, running_var))
+    if plain and mean.device.type == "cpu" and not torch.compiler.is_compiling():
+        # One call instead of ten: with cold caches each takes longer than the arithmetic of all.
+        torch.ops.pointkernels._update_running_statistics.default(
+            running_mean, running_var, mean, moved, var, edges, momentum
+        )
+        torch.autograd.graph.increment_version((running_mean, running_var))
+        return
+    unbiased = var * (edges / (edges - 1).clamp(min=1)).to(var.dtype)
+    for running, batch in ((running_mean, mean + moved), (running_var, unbiased)):
+        target = running + momentum * (batch.to(running.dtype) - running)
+        running.copy_(torch.where(edges > 0, target, running))
+
+
+@fake_kernel("pointkernels::_update_running_statistics")
+def _fake(*_: Tensor | float) -> None:
+    pass
