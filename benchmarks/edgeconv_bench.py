@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -41,14 +41,15 @@ class Case:
     out_channels: int
     passes: str
     hidden: int = 0  # channels between two convolutions; 0: there is only one
+    cube: bool = False  # uniform in as many dimensions as there are channels, rather than on a surface
 
     @property
     def label(self) -> str:
-        """As in "8x1024 k=20 64->64 forward"."""
+        """As in "8x1024 k=20 64->64 forward", or "... forward cube"."""
         channels = (
             [self.in_channels, self.hidden, self.out_channels] if self.hidden else [self.in_channels, self.out_channels]
         )
-        return f"{self.batch}x{self.points} k={self.k} {'->'.join(map(str, channels))} {self.passes}"
+        return f"{self.batch}x{self.points} k={self.k} {'->'.join(map(str, channels))} {self.passes}{' cube' * self.cube}"
 
 
 def cases(settings: Settings) -> Sequence[Case]:
@@ -59,13 +60,16 @@ def cases(settings: Settings) -> Sequence[Case]:
     one = [Case(8, 1024, 20, *pair, passes) for pair in channels for passes in PASSES]
     # Part segmentation: the T-Net and both stages.
     triples = ((3, 64, 128), (3, 64, 64), (64, 64, 64))
-    return one + [Case(4, 2048, 40, c, out, passes, hidden) for c, hidden, out in triples for passes in PASSES]
+    two = [Case(4, 2048, 40, c, out, passes, hidden) for c, hidden, out in triples for passes in PASSES]
+    both = [Case(8, 1024, 20, 64, 64, PASSES[1]), Case(8, 1024, 20, 64, 128, PASSES[1])]
+    both.append(Case(4, 2048, 40, 64, 64, PASSES[1], 64))
+    return [*one, *two, *(replace(case, cube=True) for case in both)]
 
 
 def problem(case: Case, settings: Settings) -> Problem:
-    """Inputs, contenders and check of a case: a surface, or features over one, with its own kNN graph."""
+    """Inputs, contenders and check of a case: a surface, features over one, or a cube, with its own kNN graph."""
     generator = torch.Generator().manual_seed(0)
-    kind = "surface" if case.in_channels == 3 else "features"
+    kind = "cube" if case.cube else "surface" if case.in_channels == 3 else "features"
     features = inputs.make(kind, case.batch, case.points, case.in_channels)
     neighbors = pointkernels.knn(features, case.k)
     sizes = [case.in_channels, case.hidden, case.out_channels] if case.hidden else [case.in_channels, case.out_channels]

@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <thread>
 #include <vector>
+
+#include "waiting.h"
 
 namespace pointkernels {
 
@@ -31,10 +32,7 @@ class Claims {
   // After each(): returns when the units of the other threads are done, too, and what they wrote can be read. Whoever
   // claimed a unit is at work on it, so this ends however few threads there really are.
   void wait() const {
-    constexpr int kSpins = 1000;
-    for (int spin = 0; done_.load(std::memory_order_acquire) < count_; ++spin) {
-      if (spin >= kSpins) std::this_thread::yield();
-    }
+    for (int64_t waited = 0; done_.load(std::memory_order_acquire) < count_; ++waited) wait_a_turn(waited);
   }
 
  private:

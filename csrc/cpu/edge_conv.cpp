@@ -54,8 +54,8 @@ void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Argumen
   const int64_t stride = edge_conv_stride<T>(2 * channels);
   const int64_t units = pieces_of(window, kEdgeConvRows), slot_bytes = k <= kMaxByteSlots ? 1 : 4;
   const int64_t moment_count = with_statistics ? windows * units * 2 * channels : 0;
-  const Space<double> moments = uninitialized<double>(moment_count);
-  std::fill_n(moments.get(), moment_count, 0.0);
+  const AlignedArray<double> moments(moment_count);
+  std::fill_n(moments.data(), moment_count, 0.0);
   for_each_window(windows, [&](int64_t first, int64_t last) {
     const WorkSpace<T> products(std::min(window, rows) * stride);
     for (int64_t w = first; w < last; ++w) {
@@ -75,14 +75,14 @@ void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Argumen
       const EdgeConvPieces pieces(size, channels, edge_conv_channels(cloud_size, channels, sizeof(T)));
       parallel_for(pieces.count(), [&](int64_t first_piece, int64_t last_piece) {
         for (int64_t index = first_piece; index < last_piece; ++index) {
-          double* const sums = moments.get() + (w * units + pieces.unit(index)) * 2 * channels;
+          double* const sums = moments.data() + (w * units + pieces.unit(index)) * 2 * channels;
           isa.edge_conv_gather(task, pieces[index], with_statistics ? sums : nullptr);
         }
       });
     }
   });
   if (with_statistics) {
-    statistics(moments.get(), windows * units, channels, static_cast<double>(lists.edges), mean.mutable_data_ptr<T>(),
+    statistics(moments.data(), windows * units, channels, static_cast<double>(lists.edges), mean.mutable_data_ptr<T>(),
                var.mutable_data_ptr<T>());
   }
 

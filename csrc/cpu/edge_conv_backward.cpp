@@ -64,19 +64,19 @@ Factors<T> reduce(const Arguments& arguments, T* grad_weight, T* grad_bias) {
   }
   const EdgeConvWinners<T> winners = winners_of<T>(arguments, factors, 0);
   const IsaKernels<T>& isa = isa_kernels<T>();
-  const Space<double> sums = uninitialized<double>(units * 2 * channels);
-  std::fill_n(sums.get(), units * 2 * channels, 0.0);
+  const AlignedArray<double> sums(units * 2 * channels);
+  std::fill_n(sums.data(), units * 2 * channels, 0.0);
   parallel_for(units, [&](int64_t first, int64_t last) {
     for (int64_t unit = first; unit < last; ++unit) {
       isa.edge_conv_winners(winners, unit * kEdgeConvRows, std::min((unit + 1) * kEdgeConvRows, rows),
-                            sums.get() + unit * 2 * channels);
+                            sums.data() + unit * 2 * channels);
     }
   });
   for (int64_t c = 0; c < channels; ++c) {
     double bias_sum = 0, weight_sum = 0;
     for (int64_t unit = 0; unit < units; ++unit) {
-      bias_sum += sums[unit * 2 * channels + c];
-      weight_sum += sums[unit * 2 * channels + channels + c];
+      bias_sum += sums.data()[unit * 2 * channels + c];
+      weight_sum += sums.data()[unit * 2 * channels + channels + c];
     }
     grad_bias[c] = static_cast<T>(bias_sum);
     grad_weight[c] = static_cast<T>(weight_sum);

@@ -76,7 +76,7 @@ void edge_conv_two_layer_of(const TwoLayerShape& shape, const Inputs& in, double
   std::vector<int32_t> slot_space(direct ? 0 : shape.rows * outputs);
   T* deviation = out.deviation.mutable_data_ptr<T>();
   int32_t* slot = out.slot.mutable_data_ptr<int32_t>();
-  const TwoLayerForward<T> task{first.edges(shape, nodes.data(), neighbors, in.negative_slope), weight.data.get(),
+  const TwoLayerForward<T> task{first.edges(shape, nodes.data(), neighbors, in.negative_slope), weight.data.data(),
                                 sign.data(), direct ? deviation : best_space.data(), direct ? slot : slot_space.data()};
   std::vector<double> moments(in.statistics2 ? shape.units() * 2 * outputs : 0, 0.0);
   parallel_for(shape.units(), [&](int64_t begin, int64_t end) {

@@ -36,7 +36,7 @@ void edge_conv_two_layer_backward_of(const TwoLayerShape& shape, const TwoLayerI
                            weight.data(),
                            winners.grad.data(),
                            in.slot.const_data_ptr<int32_t>(),
-                           in.dense2 ? dense.panels->data.get() : nullptr,
+                           in.dense2 ? dense.panels->data.data() : nullptr,
                            in.dense2 ? dense.start.data() : nullptr};
   task.edges.outputs = shape.outputs;
 

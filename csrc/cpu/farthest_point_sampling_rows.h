@@ -1,5 +1,5 @@
-// Inner loops of farthest point sampling over a whole cloud and within a list, compiled once per instruction set (see
-// farthest_point_sampling.h for what each does).
+// Inner loops of farthest point sampling over a whole cloud and within a list (see farthest_point_sampling.h), compiled
+// once per instruction set.
 #pragma once
 
 #include <cstdint>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ball_query_rows.h"
+#include "edge_conv_backward_rows.h"
 #include "edge_conv_rows.h"
 #include "edge_conv_two_layer_rows.h"
 #include "farthest_point_sampling_tree_rows.h"

@@ -5,10 +5,9 @@
 #pragma once
 
 #include <algorithm>
-#include <memory>
-#include <new>
 #include <vector>
 
+#include "aligned_array.h"
 #include "isa.h"
 #include "linear.h"
 #include "parallel.h"
@@ -23,18 +22,6 @@ inline constexpr int64_t kProductRows = 96;
 inline constexpr int64_t kProductUnits = 32, kProductUnitRows = 12 * kProductRows;
 
 inline int64_t pieces_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
-
-// Numbers that nobody has written yet, from the start of a cache line on.
-struct DeleteAligned {
-  void operator()(void* numbers) const { ::operator delete[](numbers, std::align_val_t{64}); }
-};
-template <typename T>
-using Space = std::unique_ptr<T[], DeleteAligned>;
-
-template <typename T>
-Space<T> uninitialized(int64_t count) {
-  return Space<T>(static_cast<T*>(::operator new[](count * sizeof(T), std::align_val_t{64})));
-}
 
 // A factor with a row for every point: as it lies in memory.
 template <typename T>
@@ -81,15 +68,17 @@ struct CenteredRows {
 template <typename T>
 struct Panels {
   int64_t depth, columns;
-  Space<T> data;
+  AlignedArray<T> data;
 
   // Entry (d, c) is matrix[d * row + c * step].
-  Panels(const T* matrix, int64_t depth, int64_t columns, int64_t row, int64_t step) : depth(depth), columns(columns) {
+  Panels(const T* matrix, int64_t depth, int64_t columns, int64_t row, int64_t step)
+      : depth(depth),
+        columns(columns),
+        data(pieces_of(columns, isa_kernels<T>().linear->panel) * depth * isa_kernels<T>().linear->panel) {
     const int64_t panel = isa_kernels<T>().linear->panel, count = pieces_of(columns, panel);
-    data = uninitialized<T>(count * depth * panel);
     parallel_for(count, [&](int64_t first, int64_t last) {
       for (int64_t p = first; p < last; ++p) {
-        T* to = data.get() + p * depth * panel;
+        T* to = data.data() + p * depth * panel;
         const int64_t filled = std::min(panel, columns - p * panel);
         if (filled < panel) std::fill_n(to, depth * panel, T{0});
         // In the order of memory, by which a weight's columns become rows.
@@ -111,13 +100,13 @@ void multiply(const Factor& x, const Panels<T>& matrix, T* y, int64_t y_row) {
   const LinearKernels<T>& kernels = *isa_kernels<T>().linear;
   const int64_t columns = matrix.columns, panel = kernels.panel;
   parallel_for(pieces_of(x.count, kProductRows), [&](int64_t first, int64_t last) {
-    const Space<T> space = uninitialized<T>(x.tile_space());
+    const AlignedArray<T> space(x.tile_space());
     for (int64_t piece = first; piece < last; ++piece) {
       const int64_t begin = piece * kProductRows;
-      const Rows<T> tile = x.tile(begin, std::min(kProductRows, x.count - begin), space.get());
+      const Rows<T> tile = x.tile(begin, std::min(kProductRows, x.count - begin), space.data());
       for (int64_t column = 0; column < columns; column += panel) {
         kernels.multiply(tile.data, tile.stride, 1, tile.count, tile.channels,
-                         matrix.data.get() + column * tile.channels, panel, y + begin * y_row + column, y_row,
+                         matrix.data.data() + column * tile.channels, panel, y + begin * y_row + column, y_row,
                          std::min(panel, columns - column), false);
       }
     }
@@ -136,14 +125,14 @@ void add_transposed_product(const Left& left, const Right& right, T* sums) {
   parallel_for(units, [&](int64_t first, int64_t last) {
     const int64_t tail = columns % panel;  // columns that do not fill a panel
     std::vector<T> filled_up(tail > 0 ? kProductRows * panel : 0, T{0});
-    const Space<T> left_space = uninitialized<T>(left.tile_space());
-    const Space<T> right_space = uninitialized<T>(right.tile_space());
+    const AlignedArray<T> left_space(left.tile_space());
+    const AlignedArray<T> right_space(right.tile_space());
     for (int64_t u = first; u < last; ++u) {
       T* const to = units > 1 ? partial.data() + u * outputs * columns : sums;
       const int64_t end = std::min((u + 1) * unit, left.count);
       for (int64_t begin = u * unit; begin < end; begin += kProductRows) {
         const int64_t rows = std::min(kProductRows, end - begin);
-        const Rows<T> a = left.tile(begin, rows, left_space.get()), of = right.tile(begin, rows, right_space.get());
+        const Rows<T> a = left.tile(begin, rows, left_space.data()), of = right.tile(begin, rows, right_space.data());
         for (int64_t column = 0; column < columns; column += panel) {
           const T* b = of.data + column;
           int64_t b_row = of.stride;

@@ -11,9 +11,10 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <thread>
 #include <type_traits>
 #include <vector>
+
+#include "waiting.h"
 
 namespace pointkernels {
 
@@ -48,12 +49,11 @@ class Team {
     std::memcpy(task_.work, &work, sizeof(Work));
     task_.loop.store(loop, std::memory_order_release);
     const int64_t others = threads() * kSlots - take_slots(leader_, loop);
-    for (int64_t waited = 0; finished_.load(std::memory_order_acquire) != others; ++waited) wait(waited);
+    for (int64_t waited = 0; finished_.load(std::memory_order_acquire) != others; ++waited) wait_a_turn(waited);
   }
 
  private:
-  static constexpr int64_t kSlots = 8;         // of each member: what is left of them when it is late is shared
-  static constexpr int64_t kMostSpins = 1000;  // some 15 microseconds; then others may have the core
+  static constexpr int64_t kSlots = 8;  // of each member: what is left of them when it is late is shared
 
   struct alignas(64) Member {
     std::atomic<uint64_t> taken[kSlots] = {};  // the last loop of which somebody has taken this slot
@@ -71,21 +71,12 @@ class Team {
     ~Dismissal() { done.store(true, std::memory_order_release); }
   };
 
-  static void wait(int64_t waited) {
-    if (waited >= kMostSpins) return std::this_thread::yield();
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-  }
-
   void help(int64_t member) {
     uint64_t last = 0;
     for (int64_t waited = 0; !done_.load(std::memory_order_acquire); ++waited) {
       const uint64_t loop = task_.loop.load(std::memory_order_acquire);
       if (loop == last) {
-        wait(waited);
+        wait_a_turn(waited);
         continue;
       }
       last = loop;
