@@ -49,7 +49,8 @@ class Case:
         channels = (
             [self.in_channels, self.hidden, self.out_channels] if self.hidden else [self.in_channels, self.out_channels]
         )
-        return f"{self.batch}x{self.points} k={self.k} {'->'.join(map(str, channels))} {self.passes}{' cube' * self.cube}"
+        kind = " cube" if self.cube else ""
+        return f"{self.batch}x{self.points} k={self.k} {'->'.join(map(str, channels))} {self.passes}{kind}"
 
 
 def cases(settings: Settings) -> Sequence[Case]:
