@@ -10,10 +10,10 @@
 STABLE_TORCH_LIBRARY(pointkernels, library) {
   // The k nearest rows of the same cloud for each query row, nearest first; query None: the points themselves.
   //   points (R, D), query (Q, D) -> squared distances (Q, K), inf where the cloud has fewer than K candidates;
-  //   indices (Q, K) counted within the cloud, -1 there.
+  //   indices (Q, K) counted within the cloud, -1 there. Distances are (0, K) unless they are wanted.
   library.def(
-      "knn(Tensor points, Tensor? extents, Tensor? query, Tensor? query_extents, int clouds, int k, bool include_self)"
-      " -> (Tensor distances, Tensor indices)");
+      "knn(Tensor points, Tensor? extents, Tensor? query, Tensor? query_extents, int clouds, int k, bool include_self,"
+      " bool with_distances=True) -> (Tensor distances, Tensor indices)");
 
   // The first k rows of the same cloud, in index order, whose squared distance to the query row is below
   // squared_radius; query None: the points themselves. Without include_self, row i of a cloud's queries is no neighbour

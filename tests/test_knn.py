@@ -191,7 +191,9 @@ def test_opcheck(with_query: bool, device: str) -> None:
     query = torch.randn(8, 3, device=device, requires_grad=True) if with_query else None
     extents = torch.tensor([[0, 12], [12, 5]], device=device)
     query_extents = torch.tensor([[0, 4], [4, 4]], device=device) if with_query else None
-    torch.library.opcheck(torch.ops.pointkernels.knn.default, (points, extents, query, query_extents, 2, 3, True))
+    for with_distances in (True, False):
+        arguments = (points, extents, query, query_extents, 2, 3, True, with_distances)
+        torch.library.opcheck(torch.ops.pointkernels.knn.default, arguments)
     neighbors = pointkernels.knn(points.detach().view(2, 10, 3), 4).view(20, 4)
     torch.library.opcheck(torch.ops.pointkernels._reverse_graph.default, (neighbors, 10, 10, 20))
 
@@ -206,6 +208,16 @@ def test_packed_clouds(device: str) -> None:
     for gap in (slice(0, 2), slice(22, 25)):
         assert bool((indices[gap] == -1).all())
         assert bool(distances[gap].isinf().all())
+
+
+@pytest.mark.parametrize("include_self", [False, True])
+def test_distances_are_left_out_where_nobody_wants_them(include_self: bool, device: str) -> None:
+    rows = torch.randn(50, 3, device=device)
+    extents = torch.tensor([[2, 20], [25, 25]], device=device)
+    _, expected = torch.ops.pointkernels.knn(rows, extents, None, None, 2, 4, include_self)
+    distances, indices = torch.ops.pointkernels.knn(rows, extents, None, None, 2, 4, include_self, False)
+    assert distances.shape == (0, 4)
+    assert torch.equal(indices, expected)
 
 
 @pytest.mark.too_large_to_emulate

@@ -35,8 +35,7 @@ struct Task {
   int64_t dims, k;
   bool include_self;
   int64_t largest;  // cloud
-  T* distances;
-  int64_t* indices;
+  NeighborRows<T> results;
 };
 
 template <typename T>
@@ -53,7 +52,7 @@ void search_all(const Task<T>& task, int64_t threads) {
       const int64_t at = task.query_clouds.first(tile.cloud) + tile.begin;
       search.run(task.queries + at * task.dims, tile.begin, tile.end - tile.begin,
                  task.points + task.clouds.first(tile.cloud) * task.dims, packed.cloud_blocks(tile.cloud),
-                 task.clouds.size(tile.cloud), task.distances + at * task.k, task.indices + at * task.k);
+                 task.clouds.size(tile.cloud), task.results, at);
     });
   });
 }
@@ -74,15 +73,13 @@ void search_leaves(const Task<T>& task, int64_t threads) {
       const int64_t row = task.query_clouds.first(tile.cloud);
       // The numbers of leaves are those of tiles, since both are of the same height.
       if (tile.begin / kLeaf < queries.leaf_count(tile.cloud)) {
-        search.run(queries, tile.cloud, tile.begin / kLeaf, !task.include_self, task.distances + row * task.k,
-                   task.indices + row * task.k);
+        search.run(queries, tile.cloud, tile.begin / kLeaf, !task.include_self, task.results, row);
       }
       if (queries.finite(tile.cloud) == task.query_clouds.size(tile.cloud)) return;
       for (int64_t i = tile.begin; i < tile.end; ++i) {
         const T* query = task.queries + (row + i) * task.dims;
         if (is_finite(query, task.dims)) continue;
-        search.run_alone(query, tile.cloud, task.include_self ? -1 : i, task.distances + (row + i) * task.k,
-                         task.indices + (row + i) * task.k);
+        search.run_alone(query, tile.cloud, task.include_self ? -1 : i, task.results, row + i);
       }
     });
   });
@@ -113,20 +110,20 @@ Expected expected_times(const Task<T>& task) {
 template <typename T>
 void knn_of(const Tensor& points, const Clouds& clouds, const Tensor& query, const Clouds& query_clouds, bool separate,
             int64_t k, bool include_self, const Tensor& indices, const Tensor& distances) {
-  Task<T> task{points.const_data_ptr<T>(),
-               clouds,
-               query.const_data_ptr<T>(),
-               query_clouds,
-               separate,
-               points.size(1),
-               k,
-               include_self,
-               0,
-               distances.mutable_data_ptr<T>(),
-               indices.mutable_data_ptr<int64_t>()};
+  Task<T> task{
+      points.const_data_ptr<T>(),
+      clouds,
+      query.const_data_ptr<T>(),
+      query_clouds,
+      separate,
+      points.size(1),
+      k,
+      include_self,
+      0,
+      {distances.numel() > 0 ? distances.mutable_data_ptr<T>() : nullptr, indices.mutable_data_ptr<int64_t>()}};
   if (query_clouds.extents != nullptr) {  // rows between the clouds are queries of nothing
-    std::fill_n(task.distances, query.size(0) * k, std::numeric_limits<T>::infinity());
-    std::fill_n(task.indices, query.size(0) * k, int64_t{-1});
+    std::fill_n(task.results.distances, distances.numel(), std::numeric_limits<T>::infinity());
+    std::fill_n(task.results.indices, indices.numel(), int64_t{-1});
   }
   for (int64_t cloud = 0; cloud < clouds.count; ++cloud) task.largest = std::max(task.largest, clouds.size(cloud));
   STD_TORCH_CHECK(task.largest <= std::numeric_limits<int32_t>::max(), "a cloud can have at most 2^31 - 1 points, got ",
@@ -142,7 +139,8 @@ void knn_of(const Tensor& points, const Clouds& clouds, const Tensor& query, con
 }
 
 std::tuple<Tensor, Tensor> knn(const Tensor& points, std::optional<Tensor> extents, std::optional<Tensor> query,
-                               std::optional<Tensor> query_extents, int64_t cloud_count, int64_t k, bool include_self) {
+                               std::optional<Tensor> query_extents, int64_t cloud_count, int64_t k, bool include_self,
+                               bool with_distances) {
   check_floating(points, "points", 2);
   const Tensor& queries = query.has_value() ? *query : points;
   check_like(queries, "query", 2, points);
@@ -154,7 +152,7 @@ std::tuple<Tensor, Tensor> knn(const Tensor& points, std::optional<Tensor> exten
   check_extents(clouds);
   check_extents(query_clouds);
   Tensor indices = on_huge_pages(empty_integers(points, queries.size(0), k));
-  Tensor distances = on_huge_pages(torch::stable::new_empty(points, {queries.size(0), k}));
+  Tensor distances = on_huge_pages(torch::stable::new_empty(points, {with_distances ? queries.size(0) : 0, k}));
   if (queries.size(0) > 0) {
     const auto search = points.scalar_type() == ScalarType::Float ? knn_of<float> : knn_of<double>;
     search(points, clouds, queries, query_clouds, query.has_value(), k, include_self, indices, distances);

@@ -23,7 +23,6 @@ class BruteSearch {
   BruteSearch(int64_t largest_cloud, int64_t dims, int64_t k, bool include_self)
       : isa_(isa_kernels<T>()),
         dims_(dims),
-        k_(k),
         include_self_(include_self),
         // Without the query itself, the k nearest are the k + 1 nearest less the query, if it is among them.
         wanted_(std::min(include_self ? k : k + 1, largest_cloud)),
@@ -45,9 +44,10 @@ class BruteSearch {
     std::iota(numbers_.begin(), numbers_.end(), 0);
   }
 
-  // Finds the neighbours of `count` consecutive queries, the first being number `first` of its cloud of `points`.
-  void run(const T* queries, int64_t first, int64_t count, const T* points, const T* blocks, int64_t size, T* distances,
-           int64_t* indices) {
+  // Finds the neighbours of `count` consecutive queries, the first being number `first` of its cloud of `points`, and
+  // writes them to the rows of the results from `row` on.
+  void run(const T* queries, int64_t first, int64_t count, const T* points, const T* blocks, int64_t size,
+           const NeighborRows<T>& results, int64_t row) {
     for (int64_t begin = 0; begin < count; begin += batch_) {
       const int64_t end = std::min(begin + batch_, count);
       std::fill(found_.begin(), found_.end(), 0);
@@ -63,7 +63,7 @@ class BruteSearch {
         if (ranking_.rank(admitted_.data() + at, ids_.data() + at, found_[q - begin], wanted) < wanted) {
           ranking_.append_nan(points, size, dims_, queries + q * dims_, wanted);
         }
-        ranking_.write(include_self_ ? -1 : first + q, distances + q * k_, indices + q * k_);
+        ranking_.write(include_self_ ? -1 : first + q, results, row + q);
       }
     }
   }
@@ -115,7 +115,7 @@ class BruteSearch {
   }
 
   const IsaKernels<T>& isa_;
-  int64_t dims_, k_;
+  int64_t dims_;
   bool include_self_;
   int64_t wanted_, tile_, chunk_, capacity_, batch_;
   Ranking<T> ranking_;

@@ -30,7 +30,6 @@ class LeafSearch {
         clouds_(clouds),
         rows_(rows),
         given_dims_(given_dims),
-        k_(k),
         wanted_(wanted),
         first_leaves_(first_leaves_for(wanted)),
         row_(first_leaves_ * kLeaf),
@@ -44,9 +43,11 @@ class LeafSearch {
         ids_(kLeaf * capacity_),
         near_(first_leaves_) {}
 
-  // Neighbours of the queries in one of their leaves, written to the rows of their ids. The leaf's number counts within
-  // the cloud. With `excluding`, a query is point number id of the same cloud, and no neighbour of itself.
-  void run(const PointLeaves<T>& queries, int64_t cloud, int64_t leaf, bool excluding, T* distances, int64_t* indices) {
+  // Neighbours of the queries in one of their leaves, written to the rows of their ids, counted from `row`. The leaf's
+  // number counts within the cloud. With `excluding`, a query is point number id of the same cloud, and no neighbour of
+  // itself.
+  void run(const PointLeaves<T>& queries, int64_t cloud, int64_t leaf, bool excluding, const NeighborRows<T>& results,
+           int64_t row) {
     const int64_t at = queries.first_box(cloud, 0) + leaf, size = queries.leaf_size(cloud, leaf);
     const int64_t wanted = std::min(wanted_, clouds_.size(cloud));
     walk_.start(cloud, queries, at);
@@ -55,15 +56,15 @@ class LeafSearch {
     for (int64_t q = 0; q < size; ++q) {
       const int64_t id = queries.ids()[at * kLeaf + q];
       finish(cloud, query(queries, at * kLeaf + q), q, wanted);
-      ranking_.write(excluding ? id : -1, distances + id * k_, indices + id * k_);
+      ranking_.write(excluding ? id : -1, results, row + id);
     }
   }
 
   // The neighbours of a query that is in no leaf.
-  void run_alone(const T* query, int64_t cloud, int64_t excluded, T* distances, int64_t* indices) {
+  void run_alone(const T* query, int64_t cloud, int64_t excluded, const NeighborRows<T>& results, int64_t row) {
     ranking_.scan(rows_ + clouds_.first(cloud) * given_dims_, clouds_.size(cloud), given_dims_, query,
                   std::min(wanted_, clouds_.size(cloud)));
-    ranking_.write(excluded, distances, indices);
+    ranking_.write(excluded, results, row);
   }
 
  private:
@@ -148,7 +149,7 @@ class LeafSearch {
   const PointLeaves<T>& points_;
   Clouds clouds_;
   const T* rows_;
-  int64_t given_dims_, k_, wanted_, first_leaves_, row_, groups_, capacity_;
+  int64_t given_dims_, wanted_, first_leaves_, row_, groups_, capacity_;
   Ranking<T> ranking_;
   LeafWalk<T> walk_;
   std::vector<T> distances_, minima_, admitted_;

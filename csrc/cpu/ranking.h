@@ -12,6 +12,13 @@
 
 namespace pointkernels {
 
+// Where neighbours go: k in a row.
+template <typename T>
+struct NeighborRows {
+  T* distances;  // or nullptr when they are not wanted
+  int64_t* indices;
+};
+
 template <typename T>
 class Ranking {
  public:
@@ -90,22 +97,22 @@ class Ranking {
     take_candidates();
   }
 
-  // Writes k entries: what was found, without candidate `excluded`, then what stands for none.
-  void write(int64_t excluded, T* distances, int64_t* indices) const {
-    int64_t written = 0;
-    if (excluded < 0) {
-      written = std::min(found_, k_);
-      std::copy_n(sorted_.data(), written, distances);
-      std::copy_n(order_.data(), written, indices);
+  // Writes row `row` of the results: what was found, without candidate `excluded`, then what stands for none.
+  void write(int64_t excluded, const NeighborRows<T>& results, int64_t row) {
+    int64_t written = std::min(found_, k_);
+    if (excluded >= 0) {
+      const int64_t at = std::find(order_.data(), order_.data() + found_, excluded) - order_.data();
+      if (at < found_) {
+        std::copy(order_.data() + at + 1, order_.data() + found_, order_.data() + at);
+        std::copy(sorted_.data() + at + 1, sorted_.data() + found_, sorted_.data() + at);
+        written = std::min(found_ - 1, k_);
+      }
     }
-    for (int64_t i = 0; excluded >= 0 && i < found_ && written < k_; ++i) {
-      if (order_[i] == excluded) continue;
-      distances[written] = sorted_[i];
-      indices[written] = order_[i];
-      ++written;
-    }
-    std::fill(distances + written, distances + k_, std::numeric_limits<T>::infinity());
-    std::fill(indices + written, indices + k_, int64_t{-1});
+    int64_t* const indices = results.indices + row * k_;
+    std::fill(std::copy_n(order_.data(), written, indices), indices + k_, int64_t{-1});
+    if (results.distances == nullptr) return;
+    T* const distances = results.distances + row * k_;
+    std::fill(std::copy_n(sorted_.data(), written, distances), distances + k_, std::numeric_limits<T>::infinity());
   }
 
  private:

@@ -25,7 +25,8 @@ void search(const Tensor& points, const Clouds& clouds, const Tensor& query, con
 }
 
 std::tuple<Tensor, Tensor> knn(const Tensor& points, std::optional<Tensor> extents, std::optional<Tensor> query,
-                               std::optional<Tensor> query_extents, int64_t cloud_count, int64_t k, bool include_self) {
+                               std::optional<Tensor> query_extents, int64_t cloud_count, int64_t k, bool include_self,
+                               bool with_distances) {
   const DeviceGuard guard(points.get_device_index());
   check_floating(points, "points", 2);
   const Tensor& queries = query.has_value() ? *query : points;
@@ -48,7 +49,8 @@ std::tuple<Tensor, Tensor> knn(const Tensor& points, std::optional<Tensor> exten
     const auto run = is_float32(points) ? search<float> : search<double>;
     run(points, clouds, queries, query_clouds, k, include_self, indices, distances);
   }
-  return {distances, indices};
+  // The kernels write them in any case.
+  return {with_distances ? distances : torch::stable::new_empty(points, {0, k}), indices};
 }
 
 }  // namespace

@@ -127,11 +127,11 @@ def _knn_edges(x: Tensor, y: Tensor, ptr_x: Tensor | None, ptr_y: Tensor | None,
     count, extents, query_extents = _count(ptr_x), _extents(ptr_x), _extents(ptr_y)
     rows = torch.arange(y.shape[0], device=y.device)[:, None]
     if not itself:
-        _, neighbors = torch.ops.pointkernels.knn(x, extents, y, query_extents, count, k, True)
+        _, neighbors = torch.ops.pointkernels.knn(x, extents, y, query_extents, count, k, True, False)
     elif k == 1:
         return torch.cat([rows, rows], dim=1).t().contiguous()
     else:
-        _, neighbors = torch.ops.pointkernels.knn(x, extents, None, None, count, k - 1, False)
+        _, neighbors = torch.ops.pointkernels.knn(x, extents, None, None, count, k - 1, False, False)
         query_extents = extents
     neighbors = from_first_row(neighbors, extents, query_extents, count, x.shape[0])
     return _edges(torch.cat([rows, neighbors], dim=1) if itself else neighbors, 0)
@@ -216,7 +216,7 @@ def _nearest_rows(x: Tensor, y: Tensor, ptr_x: Tensor | None, ptr_y: Tensor | No
     x, y = _matrix(x), _matrix(y)
     ptr_x, ptr_y = _both(x, y, ptr_x, ptr_y)
     extents, query_extents, count = _extents(ptr_y), _extents(ptr_x), _count(ptr_y)
-    _, found = torch.ops.pointkernels.knn(_floating(y), extents, _floating(x), query_extents, count, 1, True)
+    _, found = torch.ops.pointkernels.knn(_floating(y), extents, _floating(x), query_extents, count, 1, True, False)
     rows: Tensor = from_first_row(found, extents, query_extents, count, y.shape[0])
     return rows.squeeze(1)
 

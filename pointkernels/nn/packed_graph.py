@@ -113,7 +113,7 @@ def _packed_knn(x: Tensor, k: int, batch: Tensor | None) -> Tensor:
     first = torch.searchsorted(cloud, torch.arange(rows + 1, device=x.device))
     extents = torch.stack([first[:-1], first[1:] - first[:-1]], dim=1)
     compute = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    _, neighbors = torch.ops.pointkernels.knn(compute.contiguous(), extents, None, None, rows, k, True)
+    _, neighbors = torch.ops.pointkernels.knn(compute.contiguous(), extents, None, None, rows, k, True, False)
     return from_first_row(neighbors, extents, extents, rows, rows)
 
 

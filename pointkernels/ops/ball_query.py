@@ -103,7 +103,7 @@ def ball_query(
     square = float(radius) * float(radius)
     rows, query_rows = _batch.rows(points), None if query is None else _batch.rows(query)
     if nearest:
-        distances, indices = _knn(rows, extents, query_rows, query_extents, batch, k, include_self)
+        distances, indices = _knn(rows, extents, query_rows, query_extents, batch, k, include_self, True)
         bound = torch.tensor(square, dtype=torch.float64).to(distances.dtype)
         outside = ~(distances < bound.to(distances.device))
         distances, indices = distances.masked_fill(outside, torch.inf), indices.masked_fill(outside, -1)

@@ -93,6 +93,7 @@ def knn(
         batch,
         k,
         include_self,
+        return_distance,
     )
     indices = indices.view(batch, queries, k)
     return (distances.view(batch, queries, k), indices) if return_distance else indices
@@ -107,9 +108,10 @@ def _fake(
     clouds: int,
     k: int,
     include_self: bool,
+    with_distances: bool = True,
 ) -> tuple[Tensor, Tensor]:
     rows = (points if query is None else query).shape[0]
-    return points.new_empty(rows, k), points.new_empty(rows, k, dtype=torch.int64)
+    return points.new_empty(rows if with_distances else 0, k), points.new_empty(rows, k, dtype=torch.int64)
 
 
 @fake_kernel("pointkernels::_knn_backward")
@@ -127,7 +129,7 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    points, extents, query, query_extents, clouds, _, _ = inputs
+    points, extents, query, query_extents, clouds, _, _, _ = inputs
     _, indices = output
     ctx.mark_non_differentiable(indices)
     ctx.set_materialize_grads(False)
@@ -137,13 +139,13 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
     grad_points, grad_query = search_backward(ctx, grad)
-    return grad_points, None, grad_query, None, None, None, None
+    return grad_points, None, grad_query, None, None, None, None, None
 
 
 def search_backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     """Gradient of the squared distances of any neighbour search, from what its context saved, in points and query."""
     points, extents, query, query_extents, indices = ctx.saved_tensors
-    if grad is None or points.shape[0] == 0:
+    if grad is None or grad.shape[0] == 0 or points.shape[0] == 0:
         return None, None
     queries = points if query is None else query
     query_extents = extents if query is None else query_extents
