@@ -190,13 +190,12 @@ def quartiles(values: Sequence[float]) -> Quartiles:
 
 
 def ratio(theirs: dict[int, float], ours: dict[int, float]) -> Quartiles:
-    """How many times longer they take: ratio of medians, and the quartiles of the ratios within a round.
+    """How many times longer they take: median and quartiles of the ratios within a round.
 
-    Only rounds in which both took part count, so both sides saw the same disturbances.
+    Only rounds in which both took part count, and only within a round have both seen the same machine: one that is
+    slower for some rounds makes a ratio of medians one of different rounds.
     """
     shared = sorted(theirs.keys() & ours.keys())
     if not shared:
         raise ValueError("a ratio must have rounds that both took part in, got none")
-    paired = quartiles([theirs[index] / ours[index] for index in shared])
-    medians = statistics.median(theirs[i] for i in shared) / statistics.median(ours[i] for i in shared)
-    return Quartiles(min(paired.lower, medians), medians, max(paired.upper, medians))
+    return quartiles([theirs[index] / ours[index] for index in shared])
