@@ -62,9 +62,8 @@ def cases(settings: Settings) -> Sequence[Case]:
     # Part segmentation: the T-Net and both stages.
     triples = ((3, 64, 128), (3, 64, 64), (64, 64, 64))
     two = [Case(4, 2048, 40, c, out, passes, hidden) for c, hidden, out in triples for passes in PASSES]
-    both = [Case(8, 1024, 20, 64, 64, PASSES[1]), Case(8, 1024, 20, 64, 128, PASSES[1])]
-    both.append(Case(4, 2048, 40, 64, 64, PASSES[1], 64))
-    return [*one, *two, *(replace(case, cube=True) for case in both)]
+    uniform = [replace(case, cube=True) for case in one + two if case.in_channels == 64 and case.passes == PASSES[1]]
+    return one + two + uniform
 
 
 def problem(case: Case, settings: Settings) -> Problem:
