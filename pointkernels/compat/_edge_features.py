@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import operator
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -29,12 +30,12 @@ from pointkernels.ops.knn import knn
 from pointkernels.reference import EdgeLayer
 
 
-class LazyTensor:
+class LazyTensor(ABC):
     """Something that becomes a tensor when it is used as one."""
 
+    @abstractmethod
     def tensor(self) -> Tensor:
         """The tensor itself, formed at the first call."""
-        raise NotImplementedError
 
     @classmethod
     def __torch_function__(
