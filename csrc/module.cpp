@@ -1,5 +1,6 @@
 // The Python module `pointkernels._C`. Importing it registers the operators; what it defines itself describes the
 // build. This is the only file that includes pybind11.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <torch/headeronly/version.h>
 
@@ -8,6 +9,7 @@
 
 #include "cpu/isa.h"
 #include "cpu/knn_path.h"
+#include "cpu/projection.h"
 
 // setup.py defines POINTKERNELS_VERSION, _CUDA_VERSION and _CUDA_ARCHITECTURES as bare words, the last with commas.
 #define QUOTE_WORDS(...) #__VA_ARGS__
@@ -49,13 +51,22 @@ void set_isa(const std::string& name) {
 
 void set_knn_path(const std::string& name) {
   using pointkernels::KnnPath;
-  for (const KnnPath path : {KnnPath::kAuto, KnnPath::kBrute, KnnPath::kLeaves}) {
+  for (const KnnPath path : {KnnPath::kAuto, KnnPath::kBrute, KnnPath::kLeaves, KnnPath::kProjected}) {
     if (name == pointkernels::knn_path_name(path)) {
       pointkernels::set_knn_path(path);
       return;
     }
   }
-  throw pybind11::value_error("the path of knn must be auto, brute or leaves, got '" + name + "'");
+  throw pybind11::value_error("the path of knn must be auto, brute, leaves or projected, got '" + name + "'");
+}
+
+using Floats = pybind11::array_t<float, pybind11::array::c_style | pybind11::array::forcecast>;
+
+int64_t knn_image_dims(const Floats& points, int64_t k) {
+  if (points.ndim() != 2) throw pybind11::value_error("points must be (N, D)");
+  const int64_t count = points.shape(0), dims = points.shape(1);
+  if (!pointkernels::projection_may_pay(count, dims, k)) return 0;
+  return pointkernels::image_for<float>({points.data(), count, points.data(), count, false, dims, k}, false).dims();
 }
 
 }  // namespace
@@ -65,4 +76,6 @@ PYBIND11_MODULE(_C, module) {
   module.def("build_info", &build_info, "What this binary was built with and what it uses on this machine.");
   module.def("set_isa", &set_isa, "Use the inner loops of one instruction set from now on (for tests).");
   module.def("set_knn_path", &set_knn_path, "Search neighbours on the CPU in one way from now on (for tests).");
+  module.def("knn_image_dims", &knn_image_dims,
+             "By how many coordinates points (N, D) are searched first for k neighbours, 0 for all (for tests).");
 }

@@ -56,7 +56,7 @@ def set_isa(name: str) -> None:
 
 
 def set_knn_path(name: str) -> None:
-    """Search neighbours on the CPU by "brute" force or with "leaves", or leave the choice to the operator ("auto")."""
+    """Search neighbours on the CPU in one way: "brute", "leaves", "projected", or as the operator chooses, "auto"."""
     _C.set_knn_path(name)
 
 

@@ -210,7 +210,7 @@ def test_an_environment_variable_chooses_the_path() -> None:
         env={**os.environ, "POINTKERNELS_KNN_PATH": "leaves"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert found.stdout.strip() == "leaves"
-    with pytest.raises(ValueError, match="must be auto, brute or leaves, got 'tree'"):
+    with pytest.raises(ValueError, match="must be auto, brute, leaves or projected, got 'tree'"):
         set_knn_path("tree")
 
 

@@ -13,10 +13,8 @@
 namespace pointkernels {
 
 // Queries that the distance loops take at a time: four for the few coordinates of points, whose distances to all
-// candidates then stay in the first cache; eight for features, where eight accumulators by two blocks hide the latency
-// of the additions.
+// candidates then stay in the first cache; more of them for features, for which see knn_rows.h.
 inline constexpr int64_t kPointTile = 4;
-inline constexpr int64_t kFeatureTile = 8;
 // Coordinates up to which points are points. Leaves hold them as three or four.
 inline constexpr int64_t kPointDims = 4;
 
@@ -35,6 +33,8 @@ template <typename T>
 struct TwoLayerKernels;  // edge_conv_two_layer.h
 template <typename T>
 struct LinearKernels;  // linear.h
+template <typename T>
+struct ProjectionKernels;  // projection.h
 
 template <typename T>
 struct IsaKernels {
@@ -42,11 +42,14 @@ struct IsaKernels {
   void (*pack)(const T* rows, int64_t count, int64_t dims, T* blocks);
 
   // Canonical squared distances from `tile` queries (D x tile; tile is kPointTile or, for more than kPointDims
-  // coordinates, kFeatureTile) to all candidates: `tile` rows of `row` numbers. minima (tile x groups), unless it is
+  // coordinates, feature_tile) to all candidates: `tile` rows of `row` numbers. minima (tile x groups), unless it is
   // nullptr, receives the smallest distance of each group, where slot c of the sequence belongs to group c % groups and
-  // groups is a multiple of kLeaf. NaN counts as absent.
+  // groups is kLeaf times a power of two. NaN counts as absent.
   void (*distances)(const T* queries, int64_t tile, const Candidates<T>& candidates, T* distances, int64_t row,
                     T* minima, int64_t groups);
+
+  // A multiple of kPointTile.
+  int64_t feature_tile;
 
   // For each of kPointTile rows of `count` values (not negative, NaN absent, count a multiple of kBlock): a value that
   // at least k of them do not exceed, close to the smallest such value; +inf when fewer than k are finite. bounds holds
@@ -93,6 +96,7 @@ struct IsaKernels {
   const SamplingKernels<T>* sampling;
   const TwoLayerKernels<T>* two_layer;
   const LinearKernels<T>* linear;
+  const ProjectionKernels<T>* projection;
 
   // How many of the k entries of each list are not -1; returns their sum, or -1 where one is neither -1 nor in [0,
   // cloud_size).

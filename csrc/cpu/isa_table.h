@@ -10,6 +10,7 @@
 #include "knn_rows.h"
 #include "linear_rows.h"
 #include "point_leaves_rows.h"
+#include "projection_rows.h"
 #include "selection_rows.h"
 
 namespace {
@@ -18,6 +19,7 @@ template <typename T>
 constexpr pointkernels::IsaKernels<T> isa_table() {
   return {pack<T>,
           distances<T>,
+          kFeatureTile,
           thresholds<T>,
           admit<T>,
           admit_leaves<T>,
@@ -31,6 +33,7 @@ constexpr pointkernels::IsaKernels<T> isa_table() {
           &kSamplingKernels<T>,
           &kTwoLayerKernels<T>,
           &kLinearKernels<T>,
+          &kProjectionKernels<T>,
           count_neighbors,
           edge_conv_gather<T>,
           edge_conv_normalize<T>,

@@ -9,6 +9,7 @@
 #include "knn_leaves.h"
 #include "knn_path.h"
 #include "parallel.h"
+#include "projection.h"
 
 namespace pointkernels {
 
@@ -17,7 +18,7 @@ namespace {
 std::atomic<KnnPath>& chosen_path() {
   static std::atomic<KnnPath> path{[] {
     const char* name = std::getenv("POINTKERNELS_KNN_PATH");
-    for (const KnnPath path : {KnnPath::kBrute, KnnPath::kLeaves}) {
+    for (const KnnPath path : {KnnPath::kBrute, KnnPath::kLeaves, KnnPath::kProjected}) {
       if (name != nullptr && std::strcmp(name, knn_path_name(path)) == 0) return path;
     }
     return KnnPath::kAuto;
@@ -38,21 +39,65 @@ struct Task {
   NeighborRows<T> results;
 };
 
+// The images by which clouds are searched.
+template <typename T>
+class Images {
+ public:
+  explicit Images(const Task<T>& task)
+      : task_(task),
+        always_(knn_path() == KnnPath::kProjected),
+        images_(always_ || (knn_path() == KnnPath::kAuto && projection_may_pay(task.largest, task.dims, wanted()))
+                    ? task.clouds.count
+                    : 0),
+        claims_(claims_of(static_cast<int64_t>(images_.size()))) {}
+
+  // Makes them, together with the other threads that call it, and returns when all are made.
+  void make() {
+    claims_.each([&](int64_t cloud) {
+      images_[cloud] =
+          image_for(ProjectedSearch<T>{task_.points + task_.clouds.first(cloud) * task_.dims, task_.clouds.size(cloud),
+                                       task_.queries + task_.query_clouds.first(cloud) * task_.dims,
+                                       task_.query_clouds.size(cloud), task_.separate, task_.dims, wanted()},
+                    always_);
+    });
+    claims_.wait();
+  }
+
+  bool any() const { return !images_.empty(); }  // possibly
+
+  // nullptr where a cloud is searched as it is.
+  const Image<T>* of(int64_t cloud) const {
+    return images_.empty() || !images_[cloud].exists() ? nullptr : &images_[cloud];
+  }
+
+ private:
+  int64_t wanted() const { return task_.include_self ? task_.k : task_.k + 1; }
+
+  const Task<T>& task_;
+  bool always_;
+  std::vector<Image<T>> images_;
+  Claims claims_;
+};
+
 template <typename T>
 void search_all(const Task<T>& task, int64_t threads) {
-  constexpr int64_t kQueryRows = 64;  // of one unit of work: keeps a cloud's blocks in cache meanwhile
   PackedClouds<T> packed(task.points, task.clouds, task.dims);
-  Claims units = claims_of(tile_bound(task.query_clouds, kQueryRows));
+  Images<T> images(task);
+  // Of one unit of work, during which a cloud's blocks stay in cache.
+  const int64_t tile = BruteSearch<T>::tile_of(task.dims, images.any()), rows = 64 / tile * tile;
+  Claims units = claims_of(tile_bound(task.query_clouds, rows));
   on_threads(std::min(threads, units.count()), [&] {
-    packed.pack();
-    BruteSearch<T> search(task.largest, task.dims, task.k, task.include_self);
-    units.each([&](int64_t t) {
-      const Tile tile = locate_tile(task.query_clouds, t, kQueryRows);
-      if (tile.begin >= tile.end) return;
-      const int64_t at = task.query_clouds.first(tile.cloud) + tile.begin;
-      search.run(task.queries + at * task.dims, tile.begin, tile.end - tile.begin,
-                 task.points + task.clouds.first(tile.cloud) * task.dims, packed.cloud_blocks(tile.cloud),
-                 task.clouds.size(tile.cloud), task.results, at);
+    images.make();
+    packed.pack([&](int64_t cloud) { return images.of(cloud) == nullptr; });
+    BruteSearch<T> search(task.largest, task.dims, task.k, task.include_self, images.any());
+    units.each([&](int64_t number) {
+      const Tile unit = locate_tile(task.query_clouds, number, rows);
+      if (unit.begin >= unit.end) return;
+      const int64_t query = task.query_clouds.first(unit.cloud), point = task.clouds.first(unit.cloud);
+      const SearchedCloud<T> cloud{task.points + point * task.dims, task.queries + query * task.dims,
+                                   task.clouds.size(unit.cloud), packed.cloud_blocks(unit.cloud),
+                                   images.of(unit.cloud)};
+      search.run(cloud, unit.begin, unit.end - unit.begin, task.results, query + unit.begin);
     });
   });
 }
@@ -171,6 +216,8 @@ const char* knn_path_name(KnnPath path) {
       return "brute";
     case KnnPath::kLeaves:
       return "leaves";
+    case KnnPath::kProjected:
+      return "projected";
     case KnnPath::kAuto:
       break;
   }

@@ -2,6 +2,9 @@
 //
 // A tile of queries computes its distances to a chunk of candidates; a bound that at least k of them do not exceed
 // admits few of them (see groups_for); the survivors of all chunks are ranked. Nothing is stored but a tile of rows.
+//
+// Where a cloud has an image (projection.h), these are distances of images. Those whose images are nearest are looked
+// at in full, which bounds the distance of the k-th neighbour, and then all that this bound does not rule out.
 #pragma once
 
 #include <algorithm>
@@ -13,57 +16,76 @@
 
 #include "../common/clouds.h"
 #include "packed_clouds.h"
+#include "projection.h"
 #include "ranking.h"
 
 namespace pointkernels {
 
+// A cloud as brute force sees it.
+template <typename T>
+struct SearchedCloud {
+  const T* points;   // (size, dims)
+  const T* queries;  // (queries, dims): the points or others
+  int64_t size;
+  const T* blocks;        // of the points, unless there is an image
+  const Image<T>* image;  // in which distances are compared first, or nullptr
+};
+
 template <typename T>
 class BruteSearch {
  public:
-  BruteSearch(int64_t largest_cloud, int64_t dims, int64_t k, bool include_self)
+  // `images`: some cloud may have one.
+  BruteSearch(int64_t largest_cloud, int64_t dims, int64_t k, bool include_self, bool images)
       : isa_(isa_kernels<T>()),
         dims_(dims),
         include_self_(include_self),
         // Without the query itself, the k nearest are the k + 1 nearest less the query, if it is among them.
         wanted_(std::min(include_self ? k : k + 1, largest_cloud)),
-        tile_(dims <= kPointDims ? kPointTile : kFeatureTile),
+        tile_(tile_of(dims, images)),
         chunk_(chunk_of(largest_cloud, dims)),
         capacity_(2 * wanted_ + kSlack + chunk_ + kBlock),
-        batch_(chunk_ < largest_cloud ? std::clamp(kMostAdmitted / capacity_ / tile_ * tile_, tile_, kMostBatch)
-                                      : tile_),
+        batch_(chunk_ < largest_cloud
+                   ? std::clamp(kMostAdmitted / capacity_ / tile_, int64_t{1}, kMostBatch / tile_) * tile_
+                   : tile_),
         ranking_(k, wanted_),
-        queries_(tile_ * dims),
-        distances_(tile_ * chunk_),
+        queries_(tile_ * std::max(dims, images ? kMostImageDims : 0)),
+        distances_(tile_ * (chunk_ + kBlock)),
         minima_(tile_ * std::max(groups_for(wanted_, chunk_), int64_t{1})),
         guesses_(tile_),
         numbers_(chunk_),
         admitted_(batch_ * capacity_),
         ids_(batch_ * capacity_),
         found_(batch_),
-        bounds_(batch_) {
+        bounds_(batch_),
+        left_(images ? chunk_ + kBlock : 0),
+        left_ids_(left_.size()) {
     std::iota(numbers_.begin(), numbers_.end(), 0);
   }
 
-  // Finds the neighbours of `count` consecutive queries, the first being number `first` of its cloud of `points`, and
-  // writes them to the rows of the results from `row` on.
-  void run(const T* queries, int64_t first, int64_t count, const T* points, const T* blocks, int64_t size,
-           const NeighborRows<T>& results, int64_t row) {
-    for (int64_t begin = 0; begin < count; begin += batch_) {
-      const int64_t end = std::min(begin + batch_, count);
+  // Queries are looked at so many at a time.
+  static int64_t tile_of(int64_t dims, bool images) {
+    return dims <= kPointDims && !images ? kPointTile : isa_kernels<T>().feature_tile;
+  }
+
+  // Finds the neighbours of queries [first, first + count) of a cloud and writes them to the rows of the results from
+  // `row` on.
+  void run(const SearchedCloud<T>& cloud, int64_t first, int64_t count, const NeighborRows<T>& results, int64_t row) {
+    const int64_t size = cloud.size, wanted = std::min(wanted_, size);
+    for (int64_t begin = first; begin < first + count; begin += batch_) {
+      const int64_t end = std::min(begin + batch_, first + count);
       std::fill(found_.begin(), found_.end(), 0);
       std::fill(bounds_.begin(), bounds_.end(), std::numeric_limits<T>::infinity());
       for (int64_t chunk = 0; chunk < size; chunk += chunk_) {
         for (int64_t q = begin; q < end; q += tile_) {
-          look_at(queries + q * dims_, std::min(tile_, end - q), blocks + chunk * dims_, chunk,
-                  std::min(chunk_, size - chunk), std::min(wanted_, size), q - begin);
+          look_at(cloud, q, std::min(tile_, end - q), chunk, std::min(chunk_, size - chunk), wanted, q - begin);
         }
       }
       for (int64_t q = begin; q < end; ++q) {
-        const int64_t at = (q - begin) * capacity_, wanted = std::min(wanted_, size);
-        if (ranking_.rank(admitted_.data() + at, ids_.data() + at, found_[q - begin], wanted) < wanted) {
-          ranking_.append_nan(points, size, dims_, queries + q * dims_, wanted);
+        const int64_t at = q - begin;
+        if (ranking_.rank(admitted(at), ids(at), found_[at], wanted) < wanted) {
+          ranking_.append_nan(cloud.points, size, dims_, cloud.queries + q * dims_, wanted);
         }
-        ranking_.write(include_self_ ? -1 : first + q, results, row + q);
+        ranking_.write(include_self_ ? -1 : q, results, row + q - first);
       }
     }
   }
@@ -72,6 +94,9 @@ class BruteSearch {
   static constexpr int64_t kSlack = 64;            // survivors beyond 2 k before they are reduced to k
   static constexpr int64_t kMostBatch = 64;        // queries that share a chunk of candidates in cache
   static constexpr int64_t kMostAdmitted = 65536;  // entries of work space for them
+  // Factors by which reach_ is moved: so that one of four queries has to look a second time, which takes as long as to
+  // look at 20 to 30 points more.
+  static constexpr T kFarther = static_cast<T>(1.03), kNearer = static_cast<T>(0.97), kMostReach = 4;
 
   // A chunk's blocks fit half of a second-level cache of 1 MB, and the tile's distances to it the first level or little
   // more.
@@ -80,39 +105,112 @@ class BruteSearch {
     return std::min((largest_cloud + kBlock - 1) / kBlock * kBlock, most);
   }
 
-  // One tile of queries against one chunk; `slot` is the tile's place in the batch.
-  void look_at(const T* queries, int64_t count, const T* blocks, int64_t chunk, int64_t size, int64_t wanted,
+  // One tile of queries, from number `query` on, against one chunk; `slot` is the tile's place in the batch.
+  void look_at(const SearchedCloud<T>& cloud, int64_t query, int64_t count, int64_t chunk, int64_t size, int64_t wanted,
                int64_t slot) {
+    const Image<T>* const image = cloud.image;
+    const int64_t dims = image != nullptr ? image->dims() : dims_;
+    const T* const queries = image != nullptr ? image->queries() : cloud.queries;
     for (int64_t q = 0; q < tile_; ++q) {
-      const T* query = queries + std::min(q, count - 1) * dims_;
-      for (int64_t d = 0; d < dims_; ++d) queries_[d * tile_ + q] = query[d];
+      const T* from = queries + (query + std::min(q, count - 1)) * dims;
+      for (int64_t d = 0; d < dims; ++d) queries_[d * tile_ + q] = from[d];
     }
-    const int64_t row = (size + kBlock - 1) / kBlock * kBlock;
-    const Candidates<T> candidates{blocks,          kBlock * dims_, kBlock,       dims_,
-                                   numbers_.data(), nullptr,        row / kBlock, static_cast<int32_t>(chunk)};
+    const T* const blocks = (image != nullptr ? image->blocks() : cloud.blocks) + chunk * dims;
+    const int64_t slots = blocks_of(size) * kBlock, row = slots + kBlock;
+    const Candidates<T> candidates{blocks,          kBlock * dims, kBlock,         dims,
+                                   numbers_.data(), nullptr,       slots / kBlock, static_cast<int32_t>(chunk)};
     // The first chunk gives the bound, later ones lower it as they are admitted.
-    const int64_t groups = chunk == 0 ? groups_for(wanted, row) : 0;
+    const int64_t groups = chunk == 0 ? groups_for(wanted, slots) : 0;
     isa_.distances(queries_.data(), tile_, candidates, distances_.data(), row, groups > 0 ? minima_.data() : nullptr,
                    groups > 0 ? groups : kLeaf);
-    if (chunk == 0 && (groups > 0 || wanted + wanted / 4 < size)) {
+    const bool bounded = chunk == 0 && (groups > 0 || wanted + wanted / 4 < size);
+    if (bounded) {
       for (int64_t q = 0; q < tile_; q += kPointTile) {
         const T* values = groups > 0 ? minima_.data() + q * groups : distances_.data() + q * row;
-        isa_.thresholds(values, groups > 0 ? groups : row, groups > 0 ? groups : row, wanted, guesses_.data() + q);
+        isa_.thresholds(values, groups > 0 ? groups : row, groups > 0 ? groups : slots, wanted, guesses_.data() + q);
       }
-      std::copy_n(guesses_.data(), count, bounds_.data() + slot);
+      if (image == nullptr) std::copy_n(guesses_.data(), count, bounds_.data() + slot);
+    }
+    if (image != nullptr && bounded) {
+      for (int64_t q = 0; q < count; q += kPointTile) {
+        look_at_nearest(cloud, query + q, std::min(kPointTile, count - q), distances_.data() + q * row, row, candidates,
+                        guesses_.data() + q, wanted, slot + q);
+      }
     }
     for (int64_t q = 0; q < count; ++q) {
-      T* admitted = admitted_.data() + (slot + q) * capacity_;
-      int32_t* ids = ids_.data() + (slot + q) * capacity_;
       int64_t& found = found_[slot + q];
       T& bound = bounds_[slot + q];
-      found = isa_.admit(distances_.data() + q * row, candidates, bound, admitted, ids, found);
+      const T* distances = distances_.data() + q * row;
+      if (image == nullptr) {
+        found = isa_.admit(distances, candidates, bound, admitted(slot + q), ids(slot + q), found);
+      } else if (!bounded) {
+        look_at_left(cloud, query + q, distances, candidates, -1, image->bound(bound), slot + q);
+      }
       if (found > 2 * wanted + kSlack) {
-        bound = std::min(bound, ranking_.keep(admitted, ids, found, wanted).distance);
+        bound = std::min(bound, ranking_.keep(admitted(slot + q), ids(slot + q), found, wanted).distance);
         found = wanted;
       }
     }
   }
+
+  // The first of a cloud that queries [query, query + count), at most kPointTile, look at in full: at least the
+  // `wanted` whose images are nearest, which are at up to `nearest` (bounds of kPointTile queries). Mostly some more,
+  // as many as were wanted by queries before, so that nothing is left.
+  void look_at_nearest(const SearchedCloud<T>& cloud, int64_t query, int64_t count, const T* distances, int64_t row,
+                       const Candidates<T>& candidates, const T* nearest, int64_t wanted, int64_t slot) {
+    T seen[kPointTile], kth[kPointTile];
+    int64_t most = 0;
+    for (int64_t q = 0; q < count; ++q) {
+      seen[q] = nearest[q] * reach_;
+      int64_t& found = found_[slot + q];
+      found = isa_.admit(distances + q * row, candidates, seen[q], admitted(slot + q), ids(slot + q), 0);
+      isa_.projection->distances_to(cloud.points, dims_, cloud.queries + (query + q) * dims_, ids(slot + q), found,
+                                    admitted(slot + q));
+      most = std::max(most, found);
+    }
+    most = blocks_of(most) * kBlock;
+    for (int64_t q = 0; q < kPointTile; ++q) {
+      const int64_t found = q < count ? found_[slot + q] : 0;
+      std::fill(admitted(slot + q) + found, admitted(slot + q) + most, std::numeric_limits<T>::quiet_NaN());
+      kth[q] = kth_;
+    }
+    isa_.thresholds(admitted(slot), capacity_, most, wanted, kth);
+    kth_ = kth[0];
+    for (int64_t q = 0; q < count; ++q) {
+      bounds_[slot + q] = kth[q];
+      const T bound = cloud.image->bound(kth[q]);
+      if (bound > seen[q]) {
+        look_at_left(cloud, query + q, distances + q * row, candidates, seen[q], bound, slot + q);
+        reach_ = std::min(reach_ * kFarther, kMostReach);
+      } else {
+        reach_ = std::max(reach_ * kNearer, T{1});
+      }
+    }
+  }
+
+  // Looks at those in full whose images are farther than `seen`, but not than `bound`.
+  void look_at_left(const SearchedCloud<T>& cloud, int64_t query, const T* distances, const Candidates<T>& candidates,
+                    T seen, T bound, int64_t slot) {
+    T* const left = left_.data();
+    int32_t* const left_ids = left_ids_.data();
+    const int64_t within = isa_.admit(distances, candidates, bound, left, left_ids, 0);
+    int64_t count = 0;
+    for (int64_t i = 0; i < within; ++i) {
+      left_ids[count] = left_ids[i];
+      count += left[i] > seen;
+    }
+    isa_.projection->distances_to(cloud.points, dims_, cloud.queries + query * dims_, left_ids, count, left);
+    int64_t found = found_[slot];
+    for (int64_t i = 0; i < count; ++i) {
+      admitted(slot)[found] = left[i];
+      ids(slot)[found] = left_ids[i];
+      found += left[i] <= bounds_[slot];
+    }
+    found_[slot] = found;
+  }
+
+  T* admitted(int64_t slot) { return admitted_.data() + slot * capacity_; }
+  int32_t* ids(int64_t slot) { return ids_.data() + slot * capacity_; }
 
   const IsaKernels<T>& isa_;
   int64_t dims_;
@@ -124,7 +222,11 @@ class BruteSearch {
   std::vector<T> admitted_;
   std::vector<int32_t> ids_;
   std::vector<int64_t> found_;
-  std::vector<T> bounds_;
+  std::vector<T> bounds_, left_;
+  std::vector<int32_t> left_ids_;
+  // Guesses from queries before: how far beyond the nearest `wanted` images to look, as a ratio of squared distances,
+  // and the distance of the last of the neighbours. They change nothing but the time.
+  T reach_ = static_cast<T>(1.2), kth_ = 1;
 };
 
 }  // namespace pointkernels

@@ -11,7 +11,6 @@ namespace {
 
 using pointkernels::Candidates;
 using pointkernels::kBlock;
-using pointkernels::kFeatureTile;
 using pointkernels::kPointTile;
 
 template <typename T>
@@ -61,11 +60,16 @@ void point_distances(const T* queries, const Candidates<T>& candidates, T* dista
   }
 }
 
+// Queries that features are compared with at a time: with 32 registers eight, by two vectors of candidates. With
+// sixteen, six by two: four by two wait for what they read (128 coordinates: 24 ms for eight clouds of 1,024 points,
+// and 20).
+constexpr int64_t kQueries = kVectorRegisters == 32 ? 8 : 6, kFeatureTile = kVectorRegisters == 32 ? 8 : 12;
+
 // kQueries by kVectors accumulators over all coordinates. One accumulator a pair keeps the chain of roundings
 // canonical, and needs a subtraction beside each fused multiply-add. Where cores add and multiply in different pipes
 // (Zen 5) that subtraction is free, so a product form |p|^2 - 2 p.q + |q|^2, which would have to be certified and
 // repaired, could not be faster there.
-template <typename T, int64_t kQueries, int64_t kVectors>
+template <typename T, int64_t kVectors>
 void feature_block(const T* queries, int64_t tile, const Candidates<T>& candidates, int64_t slot, T* distances,
                    int64_t row, T* minima, int64_t groups) {
   using V = Vector<T>;
@@ -94,7 +98,7 @@ void feature_block(const T* queries, int64_t tile, const Candidates<T>& candidat
     for (int64_t v = 0; v < kVectors; ++v) {
       sums[q][v].store(distances + q * row + slot + v * V::width);
       if (minima == nullptr) continue;
-      T* entry = minima + q * groups + (slot + v * V::width) % groups;
+      T* entry = minima + q * groups + ((slot + v * V::width) & (groups - 1));
       V::min_or_second(sums[q][v], V::load(entry)).store(entry);
     }
   }
@@ -104,9 +108,7 @@ template <typename T>
 void feature_distances(const T* queries, const Candidates<T>& candidates, T* distances, int64_t row, T* minima,
                        int64_t groups) {
   using V = Vector<T>;
-  // Sixteen accumulators with 32 registers, eight with sixteen.
-  constexpr int64_t kQueries = kVectorRegisters == 32 ? kFeatureTile : kFeatureTile / 2;
-  constexpr int64_t kVectors = V::width < kBlock || sizeof(T) == 4 ? 2 : 1;
+  constexpr int64_t kVectors = 2;
   if (minima != nullptr) {
     for (int64_t i = 0; i < kFeatureTile * groups; ++i) minima[i] = static_cast<T>(__builtin_inf());
   }
@@ -116,10 +118,10 @@ void feature_distances(const T* queries, const Candidates<T>& candidates, T* dis
     T* smallest = minima == nullptr ? nullptr : minima + q * groups;
     int64_t slot = 0;
     for (; slot + kVectors * V::width <= slots; slot += kVectors * V::width) {
-      feature_block<T, kQueries, kVectors>(queries + q, kFeatureTile, candidates, slot, rows, row, smallest, groups);
+      feature_block<T, kVectors>(queries + q, kFeatureTile, candidates, slot, rows, row, smallest, groups);
     }
     for (; slot < slots; slot += V::width) {
-      feature_block<T, kQueries, 1>(queries + q, kFeatureTile, candidates, slot, rows, row, smallest, groups);
+      feature_block<T, 1>(queries + q, kFeatureTile, candidates, slot, rows, row, smallest, groups);
     }
   }
 }
@@ -127,7 +129,7 @@ void feature_distances(const T* queries, const Candidates<T>& candidates, T* dis
 template <typename T>
 void distances(const T* queries, int64_t tile, const Candidates<T>& candidates, T* distances, int64_t row, T* minima,
                int64_t groups) {
-  if (tile == kFeatureTile) return feature_distances<T>(queries, candidates, distances, row, minima, groups);
+  if (tile != kPointTile) return feature_distances<T>(queries, candidates, distances, row, minima, groups);
   switch (candidates.dims) {
     case 1:
       return point_distances<T, 1>(queries, candidates, distances, row, minima, groups);

@@ -28,9 +28,15 @@ class PackedClouds {
 
   // Copies, together with the other threads that call it, and returns when all is copied.
   void pack() {
+    pack([](int64_t) { return true; });
+  }
+
+  // The same, but for clouds that are not wanted.
+  template <typename Wanted>
+  void pack(const Wanted& wanted) {
     claims_.each([&](int64_t t) {
       const Tile tile = locate_tile(clouds_, t, kPackRows);
-      if (tile.begin >= tile.end) return;
+      if (tile.begin >= tile.end || !wanted(tile.cloud)) return;
       const T* rows = points_ + (clouds_.first(tile.cloud) + tile.begin) * dims_;
       T* blocks = blocks_.get() + first_tile(clouds_, tile.cloud, kBlock) * kBlock * dims_ + tile.begin * dims_;
       isa_kernels<T>().pack(rows, tile.end - tile.begin, dims_, blocks);

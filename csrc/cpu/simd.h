@@ -8,9 +8,10 @@
 // second operand where either is NaN, as x86 does; above is true where a > b or either is NaN; matches compares
 // V::width integers in memory with one number; add_where adds where the mask is true; largest is a vector's largest
 // lane, of lanes that are not NaN. compress moves the lanes of the mask to the front and stores all V::width of them,
-// so the place they go to must have room for so many; it returns how many lanes count. store_integers and store_bytes
-// cut to integers, these to their lowest eight bits; add_to adds each lane to a double. Operators stand outside their
-// class because GCC compiles friends without the target pragma.
+// so the place they go to must have room for so many; it returns how many lanes count. load_columns loads numbers
+// [at, at + 8) of V::width rows, a vector for each of the eight. store_integers and store_bytes cut to integers, these
+// to their lowest eight bits; add_to adds each lane to a double. Operators stand outside their class because GCC
+// compiles friends without the target pragma.
 #pragma once
 
 #include <cstdint>
@@ -64,6 +65,9 @@ struct Lane {
     return mask;
   }
   static void compress_integers(Mask, const int32_t* from, int32_t* to) { *to = *from; }
+  static void load_columns(const T* const* rows, int64_t at, Lane* columns) {
+    for (int64_t j = 0; j < 8; ++j) columns[j] = {rows[0][at + j]};
+  }
   void store_integers(int32_t* p) const { *p = static_cast<int32_t>(v); }
   void store_bytes(uint8_t* p) const { *p = static_cast<uint8_t>(static_cast<int32_t>(v)); }
   void add_to(double* p) const { *p += v; }

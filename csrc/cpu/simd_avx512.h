@@ -43,6 +43,29 @@ struct Floats {
   static void compress_integers(Mask mask, const int32_t* from, int32_t* to) {
     _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(mask, _mm512_loadu_si512(from)));
   }
+  static void load_columns(const float* const* rows, int64_t at, Floats* columns) {
+    __m512 part[8];  // two rows each: 0 and 4 to 3 and 7, then 8 and 12 to 11 and 15
+    for (int64_t i = 0; i < 8; ++i) {
+      const float* const* pair = rows + (i < 4 ? i : i + 4);
+      const __m256 low = _mm256_loadu_ps(pair[0] + at), high = _mm256_loadu_ps(pair[4] + at);
+      part[i] = _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+    }
+    __m512 turned[8];  // column j of eight rows, and column j + 4, in turn in quarters of turned[j] and turned[j + 4]
+    for (int64_t i = 0; i < 8; i += 4) {
+      const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(part[i], part[i + 1]));
+      const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(part[i], part[i + 1]));
+      const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(part[i + 2], part[i + 3]));
+      const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(part[i + 2], part[i + 3]));
+      turned[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));
+      turned[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));
+      turned[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));
+      turned[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
+    }
+    for (int64_t j = 0; j < 4; ++j) {
+      columns[j] = {_mm512_shuffle_f32x4(turned[j], turned[j + 4], 0x88)};
+      columns[j + 4] = {_mm512_shuffle_f32x4(turned[j], turned[j + 4], 0xDD)};
+    }
+  }
   void store_integers(int32_t* p) const { _mm512_storeu_si512(p, _mm512_cvttps_epi32(v)); }
   void store_bytes(uint8_t* p) const {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v)));
@@ -95,6 +118,23 @@ struct Doubles {
   static void compress_integers(Mask mask, const int32_t* from, int32_t* to) {
     const __m256i values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_maskz_compress_epi32(mask, values));
+  }
+  static void load_columns(const double* const* rows, int64_t at, Doubles* columns) {
+    const __m512i front = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+    const __m512i back = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+    for (int64_t half = 0; half < 8; half += 4) {
+      __m512d part[4];  // rows i and i + 4
+      for (int64_t i = 0; i < 4; ++i) {
+        const __m256d low = _mm256_loadu_pd(rows[i] + at + half), high = _mm256_loadu_pd(rows[i + 4] + at + half);
+        part[i] = _mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1);
+      }
+      const __m512d even01 = _mm512_unpacklo_pd(part[0], part[1]), odd01 = _mm512_unpackhi_pd(part[0], part[1]);
+      const __m512d even23 = _mm512_unpacklo_pd(part[2], part[3]), odd23 = _mm512_unpackhi_pd(part[2], part[3]);
+      columns[half] = {_mm512_permutex2var_pd(even01, front, even23)};
+      columns[half + 1] = {_mm512_permutex2var_pd(odd01, front, odd23)};
+      columns[half + 2] = {_mm512_permutex2var_pd(even01, back, even23)};
+      columns[half + 3] = {_mm512_permutex2var_pd(odd01, back, odd23)};
+    }
   }
   void store_integers(int32_t* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvttpd_epi32(v)); }
   void store_bytes(uint8_t* p) const {

@@ -69,6 +69,20 @@ struct Floats {
   static void compress_integers(Mask mask, const int32_t* from, int32_t* to) {
     vst1q_s32(to, vreinterpretq_s32_u8(compressed(vreinterpretq_u8_s32(vld1q_s32(from)), bits(mask))));
   }
+  static void load_columns(const float* const* rows, int64_t at, Floats* columns) {
+    for (int64_t half = 0; half < 8; half += 4) {
+      float32x4_t row[4];
+      for (int64_t i = 0; i < 4; ++i) row[i] = vld1q_f32(rows[i] + at + half);
+      const float64x2_t low01 = vreinterpretq_f64_f32(vzip1q_f32(row[0], row[1]));
+      const float64x2_t high01 = vreinterpretq_f64_f32(vzip2q_f32(row[0], row[1]));
+      const float64x2_t low23 = vreinterpretq_f64_f32(vzip1q_f32(row[2], row[3]));
+      const float64x2_t high23 = vreinterpretq_f64_f32(vzip2q_f32(row[2], row[3]));
+      columns[half] = {vreinterpretq_f32_f64(vzip1q_f64(low01, low23))};
+      columns[half + 1] = {vreinterpretq_f32_f64(vzip2q_f64(low01, low23))};
+      columns[half + 2] = {vreinterpretq_f32_f64(vzip1q_f64(high01, high23))};
+      columns[half + 3] = {vreinterpretq_f32_f64(vzip2q_f64(high01, high23))};
+    }
+  }
   void store_integers(int32_t* p) const { vst1q_s32(p, vcvtq_s32_f32(v)); }
   void store_bytes(uint8_t* p) const {
     const uint16x4_t words = vmovn_u32(vreinterpretq_u32_s32(vcvtq_s32_f32(v)));
@@ -122,6 +136,13 @@ struct Doubles {
   static void compress_integers(Mask mask, const int32_t* from, int32_t* to) {
     const int32x2_t values = vld1_s32(from);
     vst1_s32(to, bits(mask) == 2 ? vdup_lane_s32(values, 1) : values);
+  }
+  static void load_columns(const double* const* rows, int64_t at, Doubles* columns) {
+    for (int64_t j = 0; j < 8; j += 2) {
+      const float64x2_t a = vld1q_f64(rows[0] + at + j), b = vld1q_f64(rows[1] + at + j);
+      columns[j] = {vzip1q_f64(a, b)};
+      columns[j + 1] = {vzip2q_f64(a, b)};
+    }
   }
   void store_integers(int32_t* p) const { vst1_s32(p, vmovn_s64(vcvtq_s64_f64(v))); }
   void store_bytes(uint8_t* p) const {

@@ -152,11 +152,11 @@ void compare_loops(const pointkernels::IsaKernels<T>& scalar) {
   std::vector<int32_t> ids(kSlots);
   for (int64_t i = 0; i < kSlots; ++i) ids[i] = int32_t(i);
   for (const int64_t dims : {1, 2, 3, 4, 7, 19}) {
-    const int64_t tile = dims <= pointkernels::kPointDims ? kPointTile : kFeatureTile, groups = kLeaf;
-    std::vector<T> rows(kCount * dims), queries(dims * tile);
+    const int64_t groups = kLeaf;
+    std::vector<T> rows(kCount * dims), queries(dims * kPointTile);
     for (T& x : rows) x = std::round(numbers.next(false));
     for (T& x : queries) x = numbers.next(false);
-    std::vector<T> blocks[2], distances[2], minima[2], bounds[2], admitted[2], within[2];
+    std::vector<T> blocks[2], distances[2], minima[2], bounds[2], admitted[2], within[2], chosen[2];
     std::vector<int32_t> admitted_ids[2];
     std::vector<int64_t> indices[2];
     int64_t found[2], first[2];
@@ -165,9 +165,12 @@ void compare_loops(const pointkernels::IsaKernels<T>& scalar) {
       blocks[i].resize(kSlots * dims);
       isa.pack(rows.data(), kCount, dims, blocks[i].data());
       const Candidates<T> candidates{blocks[i].data(), kBlock * dims, kBlock, dims, ids.data(), nullptr, kBlocks, 0};
+      const int64_t tile = dims <= pointkernels::kPointDims ? kPointTile : isa.feature_tile;
+      std::vector<T> tiled(dims * tile);  // the same kPointTile queries again and again
+      for (int64_t j = 0; j < dims * tile; ++j) tiled[j] = queries[j / tile * kPointTile + j % tile % kPointTile];
       distances[i].resize(tile * kSlots);
       minima[i].resize(tile * groups);
-      isa.distances(queries.data(), tile, candidates, distances[i].data(), kSlots, minima[i].data(), groups);
+      isa.distances(tiled.data(), tile, candidates, distances[i].data(), kSlots, minima[i].data(), groups);
       bounds[i].assign(kPointTile, T(0));
       isa.thresholds(distances[i].data(), kSlots, kSlots, 20, bounds[i].data());
       admitted[i].resize(kSlots + kBlock);
@@ -175,18 +178,27 @@ void compare_loops(const pointkernels::IsaKernels<T>& scalar) {
       found[i] =
           isa.admit(distances[i].data(), candidates, bounds[i][0], admitted[i].data(), admitted_ids[i].data(), 0);
       const T query[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18};
+      chosen[i].resize(kSlots);
+      for (const int64_t count : {1, 5, 20, 33, 100}) {
+        isa.projection->distances_to(rows.data(), dims, query, ids.data() + 7, count, chosen[i].data() + 2 * count);
+      }
       within[i].resize(50);
       indices[i].resize(50);
       first[i] = isa.first_within(query, blocks[i].data(), kBlocks, dims, T(500 * dims), 17, 50, within[i].data(),
                                   indices[i].data());
     }
     expect_same("pack", blocks[0].data(), blocks[1].data(), kSlots * dims);
-    expect_same("distances", distances[0].data(), distances[1].data(), tile * kSlots);
-    expect_same("minima", minima[0].data(), minima[1].data(), tile * groups);
+    expect_same("distances", distances[0].data(), distances[1].data(), kPointTile * kSlots);
+    expect_same("minima", minima[0].data(), minima[1].data(), kPointTile * groups);
     expect_same("thresholds", bounds[0].data(), bounds[1].data(), kPointTile);
     expect_same("admit", &found[0], &found[1], 1);
     expect_same("admitted", admitted[0].data(), admitted[1].data(), found[1]);
     expect_same("admitted ids", admitted_ids[0].data(), admitted_ids[1].data(), found[1]);
+    expect_same("distances to", chosen[0].data() + 2, chosen[1].data() + 2, 1);
+    for (const int64_t count : {5, 20, 33, 100}) {
+      expect_same("distances to some", chosen[0].data() + 2 * count, chosen[1].data() + 2 * count,
+                  std::min(count, int64_t{20}));
+    }
     expect_same("first_within", &first[0], &first[1], 1);
     expect_same("distances within", within[0].data(), within[1].data(), first[1]);
     expect_same("indices within", indices[0].data(), indices[1].data(), first[1]);
