@@ -29,6 +29,7 @@ class Settings:
         quick: tiny cases and few rounds, to see that everything works.
         large: the large cases too.
         compiled: torch.compile of the references too.
+        alone: pointkernels without the others.
     """
 
     device: str = "cpu"
@@ -37,6 +38,7 @@ class Settings:
     quick: bool = False
     large: bool = False
     compiled: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from contenders import LeftOut
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from pointkernels.nn import EdgeConv
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,6 +42,16 @@ def features(batch: int, count: int, channels: int, seed: int = 0) -> Tensor:
     return mapped + 0.02 * mapped.std() * torch.randn(mapped.shape, generator=generator)
 
 
+def layers(batch: int, count: int, channels: int, seed: int = 0) -> Tensor:
+    """(B, N, C) what two layers of DGCNN, and a third one to C channels, make of surface points before any training."""
+    widths = (3, 64, 64, channels)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        network = nn.Sequential(*[EdgeConv(*width) for width in itertools.pairwise(widths)])
+        mapped: Tensor = network(surface(batch, count, seed))
+    return mapped
+
+
 def scan(name: str, count: int | None = None, seed: int = 0) -> Tensor:
     """(1, N, 3) float32: a real scan, whole or a random part of it.
 
@@ -60,7 +73,7 @@ def scan(name: str, count: int | None = None, seed: int = 0) -> Tensor:
 
 
 def make(kind: str, batch: int, count: int, channels: int) -> Tensor:
-    """Inputs by name: cube, surface, features, or a scan.
+    """Inputs by name: cube, surface, features, layers, or a scan.
 
     Raises:
         LeftOut: a scan that is not there.
@@ -69,6 +82,6 @@ def make(kind: str, batch: int, count: int, channels: int) -> Tensor:
         return cube(batch, count, channels)
     if kind == "surface":
         return surface(batch, count)
-    if kind == "features":
-        return features(batch, count, channels)
+    if kind in ("features", "layers"):
+        return (features if kind == "features" else layers)(batch, count, channels)
     return scan(kind, count)

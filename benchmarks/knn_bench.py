@@ -55,7 +55,8 @@ def cases(settings: Settings) -> Sequence[Case]:
         for kind in ("cube", "surface")
     ]
     chosen += [Case(scan, 1, count, 3, 20) for scan, count in SCANS.items()]
-    chosen += [Case("features", 8, 1024, channels, 20) for channels in (64, 128)]
+    chosen += [Case(kind, 8, 1024, channels, 20) for kind in ("features", "layers") for channels in (64, 128)]
+    chosen += [Case("features", 4, 2048, 64, 40), Case("cube", 8, 1024, 64, 20)]
     if settings.large:
         chosen += [Case(kind, 1, 1_000_000, 3, 16) for kind in ("cube", "surface")]
         chosen += [Case(scan, 1, count, 3, 20) for scan, count in LARGE_SCANS.items()]

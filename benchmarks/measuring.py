@@ -79,7 +79,7 @@ def measure(
                 return [row(own, "all", "left out", note=str(reason))]
             slow = _slower_than(entries, fastest)
             for contender in problem.contenders:
-                if contender.name in slow:
+                if contender.name in slow or (settings.alone and not contender.ours):
                     continue
                 status.update(f"{case.label}: checking {contender.name}, {count} thread(s)")
                 entries.append(Entry(own, contender, *check(contender, problem, clock, budget)))

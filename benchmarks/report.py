@@ -128,8 +128,9 @@ def markdown(run: Run) -> str:
     cases = list(dict.fromkeys((r.case, r.threads) for r in rows))
     names = list(dict.fromkeys(_column(r) for r in rows))
     lines = [f"### {run.title}", "", provenance(run), f"`{run.environment['command']}`", ""]
-    body = [_summary(*case, [r for r in rows if (r.case, r.threads) == case]) for case in cases]
-    lines += _table(SUMMARY, body)
+    if not all(row.ours for row in rows):
+        body = [_summary(*case, [r for r in rows if (r.case, r.threads) == case]) for case in cases]
+        lines += _table(SUMMARY, body)
     tables = {
         "Median milliseconds": _time_cell,
         f"Times faster than with {cases[0][1] if cases else 1} thread(s), in the same rounds": speedups,

@@ -52,7 +52,8 @@ def run(benchmark: Benchmark, arguments: list[str] | None = None) -> int:
             console.print(report.screen_table([row for row in found if row.threads == count]))
     packages = {m.package for m in measurements if m.package is not None}
     about = environment.describe(settings.device, packages, arguments)
-    result = Run(benchmark.name, benchmark.title, about, (before, environment.load_average()), tuple(measurements))
+    title = f"{benchmark.title}, pointkernels alone" if settings.alone else benchmark.title
+    result = Run(benchmark.name, title, about, (before, environment.load_average()), tuple(measurements))
     if options.update is not None:
         result = records.updated(records.load(options.update), result)
     console.print(report.footer(result))
@@ -68,6 +69,7 @@ def _parser(benchmark: Benchmark) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=_counts, default=(1,), help="CPU threads, as in 1,2 (default: 1)")
     parser.add_argument("--isa", type=_names, default=(), help="instruction sets of pointkernels, as in avx2,avx512")
     parser.add_argument("--shapes", nargs="+", default=[], help="only cases whose label contains one of these texts")
+    parser.add_argument("--alone", action="store_true", help="pointkernels without the others")
     parser.add_argument("--list", action="store_true", help="print the labels of the cases and end")
     parser.add_argument("--large", action="store_true", help="also the large cases, which take minutes")
     parser.add_argument("--compile", action="store_true", help="also torch.compile of the references")
@@ -127,6 +129,7 @@ def _plan(benchmark: Benchmark, options: argparse.Namespace) -> tuple[Settings, 
         quick=options.quick,
         large=options.large,
         compiled=options.compile,
+        alone=options.alone,
     )
     every = benchmark.cases(settings)
     cases = [case for case in every if _is_chosen(case, options.shapes)]
@@ -146,7 +149,8 @@ def _plan(benchmark: Benchmark, options: argparse.Namespace) -> tuple[Settings, 
     output = options.output
     # A part of the cases must not replace the file of all of them.
     if output is None and not options.quick and not options.shapes:
-        output = records.RESULTS / f"{benchmark.name}-{environment.device_slug(options.device)}.json"
+        name = f"{benchmark.name}-alone" if options.alone else benchmark.name
+        output = records.RESULTS / f"{name}-{environment.device_slug(options.device)}.json"
     if options.no_save or output is None:
         return settings, cases, None
     if output.is_dir():

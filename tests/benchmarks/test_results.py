@@ -55,6 +55,21 @@ def test_cuda_without_a_device(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--device cuda must have a CUDA device, got none" in capsys.readouterr().err
 
 
+def test_pointkernels_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--quick", "--no-memory", "--shapes", "cube", "--alone", "--threads", "1,2"]
+    assert runner.run(knn_bench.BENCHMARK, [*arguments, "--output", str(tmp_path / "alone.json")]) == 0
+    capsys.readouterr()
+    found = records.load(tmp_path / "alone.json")
+    assert {(r.contender, r.threads) for r in found.measurements if r.median is not None} == {
+        ("pointkernels", 1),
+        ("pointkernels", 2),
+    }
+    table = report.markdown(found)
+    assert ", pointkernels alone" in table
+    assert "Times faster than with 1 thread(s)" in table
+    assert "fastest other" not in table
+
+
 def row(contender: str, median: float | None, **values: Any) -> Measurement:
     values = {"status": "ok", "rounds": 3, "lower": median, "upper": median, "ratio": 2.0, **values}
     return Measurement("8x1 cube", {"batch": 8}, 1, contender, median=median, **values)
