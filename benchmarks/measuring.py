@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import memory
 import timing
 import torch
 from contenders import LOADED, Benchmark, Contender, LeftOut, Problem, Settings
-from records import Measurement
+from records import YARDSTICK, Measurement
 from rich.console import Console
 
 from pointkernels import build_info
@@ -88,19 +88,25 @@ def measure(
         ready = {entry.key: entry for entry in entries if entry.status == "ok"}
         status.update(f"{case.label}: timing {len(ready)} contenders")
         timed = [replace(e.contender, name=key, before=_before(e, len(threads) > 1)) for key, e in ready.items()]
+        counts = threads if len(threads) > 1 and settings.device == "cpu" and ready else ()
+        timed += [_yardstick(count) for count in counts]
         times = timing.interleave(timed, clock, budget, warm={entry.key: entry.seconds for entry in entries})
         found = []
+        for count in counts:
+            own, few = times[_yardstick(count).name], times[_yardstick(counts[0]).name]
+            values = statistics(own) | (compared("speedup", few, own) if count != counts[0] else {})
+            found.append(row(replace(settings, threads=count), YARDSTICK, "ok", **values))
         for entry in entries:
             base = next((e for e in ready.values() if e.contender.ours and e.settings == entry.settings), None)
-            few = next(e for e in entries if e.contender.name == entry.contender.name)
-            values: dict[str, Any] = {"family": entry.contender.family, "package": entry.contender.package}
+            one = next(e for e in entries if e.contender.name == entry.contender.name)
+            values = {"family": entry.contender.family, "package": entry.contender.package}
             values["note"] = entry.note
             if entry.status == "ok":
                 values |= statistics(times[entry.key])
                 if base is not None:
                     values |= compared("ratio", times[entry.key], times[base.key])
-                if few is not entry and few.status == "ok":
-                    values |= compared("speedup", times[few.key], times[entry.key])
+                if one is not entry and one.status == "ok":
+                    values |= compared("speedup", times[one.key], times[entry.key])
             elif entry.status == "single call":
                 once = {0: entry.seconds}
                 values |= statistics(timing.Times(once, once))
@@ -124,6 +130,15 @@ def _slower_than(entries: Sequence[Entry], fastest: int | None) -> set[str]:
     others = [e for e in entries if e.settings == entries[0].settings and not e.contender.ours]
     ranked = sorted((e for e in others if e.status in ("ok", "single call")), key=lambda e: e.seconds)
     return {e.contender.name for e in others} - {e.contender.name for e in ranked[:fastest]}
+
+
+def _yardstick(threads: int) -> Contender:
+    left, right, product = torch.full((3, 16, 128, 128), 0.5)
+
+    def call() -> None:
+        torch.bmm(left, right, out=product)
+
+    return Contender(f"{YARDSTICK}, {threads} threads", call, before=partial(use_threads, threads))
 
 
 def _before(entry: Entry, several: bool) -> Callable[[], None] | None:

@@ -128,7 +128,7 @@ def markdown(run: Run) -> str:
     cases = list(dict.fromkeys((r.case, r.threads) for r in rows))
     names = list(dict.fromkeys(_column(r) for r in rows))
     lines = [f"### {run.title}", "", provenance(run), f"`{run.environment['command']}`", ""]
-    if not all(row.ours for row in rows):
+    if not all(row.ours or row.yardstick for row in rows):
         body = [_summary(*case, [r for r in rows if (r.case, r.threads) == case]) for case in cases]
         lines += _table(SUMMARY, body)
     tables = {
@@ -163,7 +163,8 @@ def _memory_cell(row: Measurement) -> str:
 
 def _summary(case: str, threads: int, rows: Sequence[Measurement]) -> list[str]:
     ours = next((r for r in rows if r.ours), None)
-    others = sorted((r for r in rows if not r.ours and r.median is not None), key=lambda r: r.median or 0.0)
+    others = [r for r in rows if not r.ours and not r.yardstick and r.median is not None]
+    others.sort(key=lambda r: r.median or 0.0)
     cells = [case, str(threads), times(ours) if ours is not None else ""]
     if not others:
         return cells + [""] * 4

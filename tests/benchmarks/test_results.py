@@ -63,7 +63,12 @@ def test_pointkernels_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert {(r.contender, r.threads) for r in found.measurements if r.median is not None} == {
         ("pointkernels", 1),
         ("pointkernels", 2),
+        (records.YARDSTICK, 1),
+        (records.YARDSTICK, 2),
     }
+    machine = {r.threads: r.speedup for r in found.measurements if r.yardstick}
+    assert machine[1] is None
+    assert machine[2] is not None
     table = report.markdown(found)
     assert ", pointkernels alone" in table
     assert "Times faster than with 1 thread(s)" in table
