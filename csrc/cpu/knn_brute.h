@@ -94,8 +94,8 @@ class BruteSearch {
   static constexpr int64_t kSlack = 64;            // survivors beyond 2 k before they are reduced to k
   static constexpr int64_t kMostBatch = 64;        // queries that share a chunk of candidates in cache
   static constexpr int64_t kMostAdmitted = 65536;  // entries of work space for them
-  // Factors by which reach_ is moved: so that one of four queries has to look a second time, which takes as long as to
-  // look at 20 to 30 points more.
+  // Factors by which reach_ is moved: about half of the queries look a second time. One of four and one of ten were as
+  // fast for features near a surface and slower for those farther from it, where reach_ has to be larger for so few.
   static constexpr T kFarther = static_cast<T>(1.03), kNearer = static_cast<T>(0.97), kMostReach = 4;
 
   // A chunk's blocks fit half of a second-level cache of 1 MB, and the tile's distances to it the first level or little
@@ -153,9 +153,9 @@ class BruteSearch {
     }
   }
 
-  // The first of a cloud that queries [query, query + count), at most kPointTile, look at in full: at least the
-  // `wanted` whose images are nearest, which are at up to `nearest` (bounds of kPointTile queries). Mostly some more,
-  // as many as were wanted by queries before, so that nothing is left.
+  // What queries [query, query + count), at most kPointTile, look at in full first: at least the `wanted` whose images
+  // are nearest, which are at up to `nearest` (bounds of kPointTile queries), and some more, by which often nothing is
+  // left to look at.
   void look_at_nearest(const SearchedCloud<T>& cloud, int64_t query, int64_t count, const T* distances, int64_t row,
                        const Candidates<T>& candidates, const T* nearest, int64_t wanted, int64_t slot) {
     T seen[kPointTile], kth[kPointTile];
