@@ -11,7 +11,7 @@ import emulated
 import pytest
 import torch
 
-from pointkernels._library import build_info, set_isa
+from pointkernels._library import build_info, set_isa, set_knn_path
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVICES = [f"cpu-{isa}" for isa in build_info()["isas_usable"]]
@@ -48,6 +48,15 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
     yield name
     if isa:
         set_isa(build_info()["isas_usable"][-1])
+
+
+@pytest.fixture(params=build_info()["isas_usable"])
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each CPU instruction set that this machine has."""
+    set_isa(request.param)
+    yield request.param
+    set_isa(build_info()["isas_usable"][-1])
+    set_knn_path("auto")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

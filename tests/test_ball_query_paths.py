@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from clouds import CLOUDS, cloud
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from neighbor_paths import random
 from torch import Tensor
 
 import pointkernels
 from pointkernels import reference
-from pointkernels._library import build_info, set_isa, set_knn_path
-
-ISAS = build_info()["isas_usable"]
-
-
-@pytest.fixture(params=ISAS)
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction set in turn."""
-    set_isa(request.param)
-    yield request.param
-    set_isa(ISAS[-1])
+from pointkernels._library import build_info, set_knn_path
 
 
 def search(path: str, points: Tensor, radius: float, k: int, **options: Tensor | bool) -> tuple[Tensor, Tensor]:
@@ -44,10 +33,6 @@ def assert_paths_agree(points: Tensor, radius: float, k: int, **options: Tensor 
     for path in ("leaves", "auto"):
         assert_equal(search(path, points, radius, k, **options), expected)
     return expected[1]
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def radii(points: Tensor) -> list[float]:
@@ -90,7 +75,7 @@ def test_paths_agree_on_larger_hard_inputs(name: str, dtype: torch.dtype, isa: s
     """Balls that hold few, some and all points, so that a leaf's queries scan, walk and reduce what they collect."""
     torch.manual_seed(0)
     points = HARD[name]().to(dtype)
-    if isa != ISAS[-1]:
+    if isa != build_info()["isas_usable"][-1]:
         points = points[:, :700]
     for radius in radii(points):
         for k in (1, 20, 300):

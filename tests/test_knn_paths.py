@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,43 +13,16 @@ import torch
 from clouds import CLOUDS, cloud
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from neighbor_paths import assert_equal, random, search
 from torch import Tensor
 
 import pointkernels
 from pointkernels import reference
-from pointkernels._library import build_info, set_isa, set_knn_path
-
-ISAS = build_info()["isas_usable"]
-
-
-@pytest.fixture(params=ISAS)
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction set in turn."""
-    set_isa(request.param)
-    yield request.param
-    set_isa(ISAS[-1])
-    set_knn_path("auto")
-
-
-def search(path: str, points: Tensor, k: int, **options: Tensor | bool | None) -> tuple[Tensor, Tensor]:
-    set_knn_path(path)
-    try:
-        return pointkernels.knn(points, k, return_distance=True, **options)
-    finally:
-        set_knn_path("auto")
-
-
-def assert_equal(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
-    assert torch.equal(found[1], expected[1])
-    torch.testing.assert_close(found[0], expected[0], rtol=0, atol=0, equal_nan=True)
+from pointkernels._library import set_knn_path
 
 
 def assert_paths_agree(points: Tensor, k: int, **options: Tensor | bool | None) -> None:
     assert_equal(search("leaves", points, k, **options), search("brute", points, k, **options))
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def with_strange_points(count: int, every: int) -> Tensor:

@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
 from clouds import CLOUDS, cloud
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from neighbor_paths import assert_equal, random, search
 from torch import Tensor
 
-import pointkernels
 from pointkernels import _C, reference
-from pointkernels._library import build_info, set_isa, set_knn_path
-
-ISAS = build_info()["isas_usable"]
-
-
-@pytest.fixture(params=ISAS)
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction set in turn."""
-    set_isa(request.param)
-    yield request.param
-    set_isa(ISAS[-1])
-
-
-def search(path: str, points: Tensor, k: int, **options: Tensor | bool | None) -> tuple[Tensor, Tensor]:
-    set_knn_path(path)
-    try:
-        return pointkernels.knn(points, k, return_distance=True, **options)
-    finally:
-        set_knn_path("auto")
-
-
-def assert_equal(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
-    assert torch.equal(found[1], expected[1])
-    torch.testing.assert_close(found[0], expected[0], rtol=0, atol=0, equal_nan=True)
 
 
 def assert_paths_agree(points: Tensor, k: int, **options: Tensor | bool | None) -> None:
     assert_equal(search("projected", points, k, **options), search("brute", points, k, **options))
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def near_a_surface(count: int, dims: int, noise: float = 0.02, clouds: int = 1) -> Tensor:
