@@ -78,10 +78,9 @@ def make(kind: str, batch: int, count: int, channels: int) -> Tensor:
     Raises:
         LeftOut: a scan that is not there.
     """
-    if kind == "cube":
-        return cube(batch, count, channels)
+    of_any_width = {"cube": cube, "features": features, "layers": layers}
+    if kind in of_any_width:
+        return of_any_width[kind](batch, count, channels)
     if kind == "surface":
         return surface(batch, count)
-    if kind in ("features", "layers"):
-        return (features if kind == "features" else layers)(batch, count, channels)
     return scan(kind, count)

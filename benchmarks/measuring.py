@@ -88,25 +88,26 @@ def measure(
         ready = {entry.key: entry for entry in entries if entry.status == "ok"}
         status.update(f"{case.label}: timing {len(ready)} contenders")
         timed = [replace(e.contender, name=key, before=_before(e, len(threads) > 1)) for key, e in ready.items()]
-        counts = threads if len(threads) > 1 and settings.device == "cpu" and ready else ()
-        timed += [_yardstick(count) for count in counts]
+        several = len(threads) > 1 and settings.device == "cpu" and ready
+        yardsticks = {count: _yardstick(count) for count in threads} if several else {}
+        timed += yardsticks.values()
         times = timing.interleave(timed, clock, budget, warm={entry.key: entry.seconds for entry in entries})
         found = []
-        for count in counts:
-            own, few = times[_yardstick(count).name], times[_yardstick(counts[0]).name]
-            values = statistics(own) | (compared("speedup", few, own) if count != counts[0] else {})
-            found.append(row(replace(settings, threads=count), YARDSTICK, "ok", **values))
+        for count, yardstick in yardsticks.items():
+            slower, faster = times[yardsticks[threads[0]].name], times[yardstick.name]
+            gain = compared("speedup", slower, faster) if count != threads[0] else {}
+            found.append(row(replace(settings, threads=count), YARDSTICK, "ok", **statistics(faster), **gain))
         for entry in entries:
             base = next((e for e in ready.values() if e.contender.ours and e.settings == entry.settings), None)
-            one = next(e for e in entries if e.contender.name == entry.contender.name)
-            values = {"family": entry.contender.family, "package": entry.contender.package}
+            few = next(e for e in entries if e.contender.name == entry.contender.name)
+            values: dict[str, Any] = {"family": entry.contender.family, "package": entry.contender.package}
             values["note"] = entry.note
             if entry.status == "ok":
                 values |= statistics(times[entry.key])
                 if base is not None:
                     values |= compared("ratio", times[entry.key], times[base.key])
-                if one is not entry and one.status == "ok":
-                    values |= compared("speedup", times[one.key], times[entry.key])
+                if few is not entry and few.status == "ok":
+                    values |= compared("speedup", times[few.key], times[entry.key])
             elif entry.status == "single call":
                 once = {0: entry.seconds}
                 values |= statistics(timing.Times(once, once))

@@ -80,8 +80,7 @@ std::vector<T> probed_distances(const T* rows, int64_t count, int64_t dims) {
   const IsaKernels<T>& isa = isa_kernels<T>();
   const int64_t tile = isa.feature_tile, row = blocks_of(count) * kBlock;
   const AlignedArray<T> blocks = packed(rows, count, dims);
-  std::vector<int32_t> numbers(row);
-  const Candidates<T> candidates{blocks.data(), kBlock * dims, kBlock, dims, numbers.data(), nullptr, row / kBlock, 0};
+  const Candidates<T> candidates{blocks.data(), kBlock * dims, kBlock, dims, nullptr, nullptr, row / kBlock, 0};
   std::vector<T> queries(tile * dims), distances((kProbes + tile) * row);
   for (int64_t begin = 0; begin < kProbes; begin += tile) {
     for (int64_t q = 0; q < tile; ++q) {
@@ -219,7 +218,9 @@ Image<T> image_for(const ProjectedSearch<T>& search, bool always) {
   if (search.count == 0 || search.query_count == 0) return {};
   const Cost<T> cost(search);
   const double least = kWorthwhile * cost.without_image();
-  if (!always && cost.with_image(kImageStep, static_cast<double>(search.wanted)) >= least) return {};
+  const bool may_pay = projection_may_pay(search.count, search.dims, search.wanted) &&
+                       cost.with_image(kImageStep, static_cast<double>(search.wanted)) < least;
+  if (!always && !may_pay) return {};
 
   const Sample<T> sample(search.points, search.count, search.dims);
   int64_t dims = kImageStep;
