@@ -43,6 +43,7 @@ HARD: dict[str, Callable[[], Tensor]] = {
     "identical": lambda: torch.full((1, 600, 32), 0.3),
     "far_from_origin": lambda: near_a_surface(900, 48) + 1e4,
     "very_far_from_origin": lambda: near_a_surface(900, 48) + 1e7,
+    "directions_without_length": lambda: with_row(torch.full((1, 24, 32), 1e7), 1, 1e7 + 1),
     "one_far_away": lambda: with_row(near_a_surface(900, 48), 450, 1e6),
     "two_far_clusters": lambda: torch.cat([near_a_surface(500, 48), near_a_surface(500, 48) + 3e4], dim=1),
     "clusters_within_clusters": lambda: (

@@ -244,7 +244,7 @@ Image<T> image_for(const ProjectedSearch<T>& search, bool always) {
     norm = std::max(norm, other);
   }
   const double stretch = norm_bound(directions, dims, search.dims);
-  if (!(stretch < 1.01)) return {};
+  if (!(stretch > 0 && stretch < 1.01)) return {};  // zero where no point of the sample differs from their mean
   const Panels<T> panels(directions.data(), search.dims, dims, 1, search.dims);
   const auto projected = [&](const T* rows, int64_t count) {
     AlignedArray<T> images(count * dims);
