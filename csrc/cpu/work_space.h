@@ -22,6 +22,7 @@ class WorkSpace {
     Kept& kept = of_thread();
     if (bytes > kKept || kept.taken) {
       own_ = ::operator new(bytes, kLine);
+      advise_huge_pages(own_, bytes);
     } else {
       kept.reserve(bytes);
       kept.taken = true;
@@ -54,9 +55,8 @@ class WorkSpace {
       release();
       const int64_t wanted = (bytes + kPage - 1) / kPage * kPage;
       data = ::operator new(wanted, kAligned);
+      advise_huge_pages(data, wanted);
       size = wanted;
-      const auto begin = reinterpret_cast<uintptr_t>(data);
-      advise_huge_pages(begin, begin + static_cast<uintptr_t>(wanted));
     }
     void release() {
       if (data != nullptr) ::operator delete(data, kAligned);
