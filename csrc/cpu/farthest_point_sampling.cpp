@@ -13,19 +13,19 @@
 #include <atomic>
 #include <limits>
 #include <new>
+#include <type_traits>
 #include <vector>
 
 #include "isa.h"
 #include "parallel.h"
-#include "sampling_clouds.h"
+#include "sampling_flat_cloud.h"
+#include "sampling_tree_cloud.h"
 #include "team.h"
 
 namespace pointkernels {
 
 namespace {
 
-// How many of the group maxima reach the bound; fewer when too many points do.
-constexpr int64_t kReaching[] = {32, 16, 8, 1};
 // After an overflow of the list with the last bound, so many samples are taken one at a time; doubled each time in a
 // row, up to the limit.
 constexpr int64_t kFirstStall = 1, kLastStall = 64;
@@ -48,13 +48,13 @@ class Sampler {
 
   // Continues samples[0, taken), of which only the last has not been applied yet, to samples[0, wanted).
   void run(int64_t* samples, int64_t taken, int64_t wanted) {
-    int64_t fresh = 1, stall = 0, next_stall = kFirstStall;
+    begin_with(samples[taken - 1]);
+    int64_t stall = 0, next_stall = kFirstStall;
     while (taken < wanted) {
       if (stall == 0) {
-        const int64_t found = pick(samples + taken - fresh, fresh, wanted - taken, samples + taken);
+        const int64_t found = pick(wanted - taken, samples + taken);
         taken += found;
         if (found > 0) {
-          fresh = found;
           next_stall = kFirstStall;
           continue;
         }
@@ -65,50 +65,42 @@ class Sampler {
       const int64_t place = cloud_.lower_and_find_farthest(points_ + samples[taken - 1] * dims_);
       cloud_.take(place);
       samples[taken++] = cloud_.row(place);
-      fresh = 1;
+      begin_with(samples[taken - 1]);
     }
   }
 
  private:
-  // One round: applies `count` samples, picks at most `most` further ones and returns their number, 0 if the list
-  // overflows.
-  int64_t pick(const int64_t* applied, int64_t count, int64_t most, int64_t* samples) {
-    for (int64_t s = 0; s < count; ++s) std::copy_n(points_ + applied[s] * dims_, dims_, fresh_.data() + s * dims_);
-    T maxima[kSampleGroups];
-    cloud_.lower(fresh_.data(), count, maxima);
-    T bound = 0;
-    int32_t places[kSampleList + 3];
-    int64_t listed = kSampleList + 1;
-    for (const int64_t reaching : kReaching) {
-      bound = kernels_.bound(maxima, reaching);
-      listed = cloud_.collect(bound, places);
-      if (listed <= kSampleList) break;
+  // Only this sample has not been applied.
+  void begin_with(int64_t sample) {
+    std::copy_n(points_ + sample * dims_, dims_, fresh_.data());
+    fresh_count_ = 1;
+  }
+
+  // One round: applies the fresh samples, picks at most `most` further ones and returns their number, 0 if too many
+  // points are equally far.
+  int64_t pick(int64_t most, int64_t* samples) {
+    FarPoints<T> far;
+    far.coordinates = coordinates_.data();
+    if (!cloud_.lower(fresh_.data(), fresh_count_, far)) return 0;
+    std::fill(far.distances + far.count, far.distances + kSampleList, kTaken<T>);  // whatever the coordinates are
+    std::fill(far.rows + far.count, far.rows + kSampleList, -1);
+    int32_t picked[kSampleList];
+    fresh_count_ = kernels_.pick(coordinates_.data(), far.distances, far.rows, dims_, far.bound, most, picked);
+    for (int64_t s = 0; s < fresh_count_; ++s) {
+      const int32_t i = picked[s];
+      cloud_.take(far.places[i]);
+      samples[s] = far.rows[i];
+      for (int64_t d = 0; d < dims_; ++d) fresh_[s * dims_ + d] = coordinates_[d * kSampleList + i];
     }
-    if (listed > kSampleList) return 0;
-    T distances[kSampleList];
-    int32_t rows[kSampleList], picked[kSampleList];
-    for (int64_t i = 0; i < listed; ++i) {
-      distances[i] = cloud_.distance(places[i]);
-      rows[i] = static_cast<int32_t>(cloud_.row(places[i]));
-    }
-    std::fill(distances + listed, distances + kSampleList, kTaken<T>);  // whatever the coordinates are
-    std::fill(rows + listed, rows + kSampleList, -1);
-    for (int64_t i = 0; i < listed; ++i) {
-      for (int64_t d = 0; d < dims_; ++d) coordinates_[d * kSampleList + i] = points_[rows[i] * dims_ + d];
-    }
-    const int64_t found = kernels_.pick(coordinates_.data(), distances, rows, dims_, bound, most, picked);
-    for (int64_t s = 0; s < found; ++s) {
-      cloud_.take(places[picked[s]]);
-      samples[s] = rows[picked[s]];
-    }
-    return found;
+    return fresh_count_;
   }
 
   const SamplingKernels<T>& kernels_;
   Cloud& cloud_;
   const T* points_;
   int64_t dims_;
-  std::vector<T> coordinates_, fresh_;
+  std::vector<T> coordinates_, fresh_;  // of the points far away, of the samples that have not been applied
+  int64_t fresh_count_ = 0;
 };
 
 template <typename T, typename Cloud>
@@ -119,9 +111,10 @@ void sample_numbers(Cloud&& cloud, const T* points, int64_t dims, int64_t* sampl
 
 template <typename T>
 bool has_nan(const T* values, int64_t count) {
-  bool found = false;
-  for (int64_t i = 0; i < count; ++i) found |= values[i] != values[i];  // without a way out, so that it is vectorised
-  return found;
+  // Without a way out, and as wide as the values, so that it is vectorised.
+  std::conditional_t<sizeof(T) == 4, int32_t, int64_t> found = 0;
+  for (int64_t i = 0; i < count; ++i) found |= values[i] != values[i];
+  return found != 0;
 }
 
 template <typename T>

@@ -70,13 +70,14 @@ struct SamplingKernels {
   // Folds `count` numbers (a multiple of kBlock) into the largest of each of kSampleGroups groups.
   void (*fold)(const T* values, int64_t count, T* maxima);
 
-  // A number >= 0 that at least k of the maxima reach, close to the largest such number; 0 if fewer than k reach it.
-  T (*bound)(const T* maxima, int64_t k);
+  // A number >= 0 that at least k of `count` values (a multiple of kBlock) reach, close to the largest such number; 0
+  // if fewer than k reach it.
+  T (*bound)(const T* values, int64_t count, int64_t k);
 
   // Places of the entries of `smallest` that reach the bound, in ascending order; more than kSampleList: an overflow,
   // of which only the fact is told. Writes up to three entries more than there are places.
   int64_t (*collect)(const T* smallest, int64_t block_count, T bound, int32_t* places);
-  int64_t (*collect_tree)(const SampleTree<T>& tree, T bound, int32_t* places);
+  int64_t (*collect_tree)(const SampleTree<T>& tree, int64_t begin, int64_t end, T bound, int32_t* places);
 
   // Farthest point sampling within a list (coordinates: D x kSampleList; unused places have distance -inf) while the
   // farthest reaches the bound, at most `most` samples: places in the list, ties to the lower row.

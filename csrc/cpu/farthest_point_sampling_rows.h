@@ -139,14 +139,14 @@ void fold(const T* values, int64_t count, T* maxima) {
 // Bisects between the smallest and the largest on the bit patterns: for numbers that are not negative, they order as
 // the numbers do. Without branches but for the end, since which half is the right one cannot be foreseen.
 template <typename T>
-T farthest_bound(const T* maxima, int64_t k) {
+T farthest_bound(const T* values, int64_t count, int64_t k) {
   using V = Vector<T>;
   using Bits = typename BitsOf<T>::type;
-  V least = V::load(maxima), most = least;
-  for (int64_t i = V::width; i < kSampleGroups; i += V::width) {
-    const V values = V::load(maxima + i);
-    least = V::min_or_second(values, least);
-    most = V::max_or_second(values, most);
+  V least = V::load(values), most = least;
+  for (int64_t i = V::width; i < count; i += V::width) {
+    const V next = V::load(values + i);
+    least = V::min_or_second(next, least);
+    most = V::max_or_second(next, most);
   }
   const T smallest = -V::largest(V::broadcast(0) - least), largest = V::largest(most);
   if (!(largest > 0)) return 0;
@@ -161,8 +161,8 @@ T farthest_bound(const T* maxima, int64_t k) {
     __builtin_memcpy(&candidate, &middle, sizeof(T));
     int64_t reaching = 0;
     const V candidates = V::broadcast(candidate);
-    for (int64_t i = 0; i < kSampleGroups; i += V::width) {
-      reaching += __builtin_popcount(V::bits(V::less_equal(candidates, V::load(maxima + i))));
+    for (int64_t i = 0; i < count; i += V::width) {
+      reaching += __builtin_popcount(V::bits(V::less_equal(candidates, V::load(values + i))));
     }
     const bool serves = reaching >= k;
     bound = serves ? candidate : bound;

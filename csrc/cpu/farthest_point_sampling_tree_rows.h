@@ -215,14 +215,12 @@ void lower_tree_of(const SampleTree<T>& tree, int64_t begin, int64_t end, const 
 
 // Branches, leaves and points that reach the bound; each has at least one of what comes below it that does.
 template <typename T>
-int64_t collect_tree(const SampleTree<T>& tree, T bound, int32_t* places) {
+int64_t collect_tree(const SampleTree<T>& tree, int64_t begin, int64_t end, T bound, int32_t* places) {
   const Vector<T> bounds = Vector<T>::broadcast(bound);
   int32_t branches[kSampleList + 3], leaves[kSampleList + 3];
   int64_t branch_count = 0, leaf_count = 0, found = 0;
-  for (int64_t first = 0; first < tree.branch_vectors * kSampleFan; first += 4 * kSampleFan) {
-    const int64_t count = tree.branch_vectors * kSampleFan - first < 4 * kSampleFan
-                              ? tree.branch_vectors * kSampleFan - first
-                              : 4 * kSampleFan;
+  for (int64_t first = begin * kSampleFan; first < end * kSampleFan; first += 4 * kSampleFan) {
+    const int64_t left = end * kSampleFan - first, count = left < 4 * kSampleFan ? left : 4 * kSampleFan;
     if (!append_reaching(tree.branch_farthest + first, count, first, bounds, branches, branch_count)) {
       return kSampleList + 1;
     }

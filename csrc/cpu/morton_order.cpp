@@ -20,7 +20,7 @@ constexpr int kDigitBits = 11;  // a pass over a table of 8 KiB, which stays in 
 constexpr int64_t kDigits = 1 << kDigitBits;
 constexpr int kMostPasses = (kCodeBits + kDigitBits - 1) / kDigitBits;
 // Up to so many rows the upper digit, or the upper two, tell enough points apart.
-constexpr int64_t kOneDigitRows = 1 << 13, kTwoDigitRows = 1 << 16;
+constexpr int64_t kOneDigitRows = 1 << 13, kTwoDigitRows = 1 << 17;
 // A thread has at least so many rows, which take it ten times as long as it takes to start.
 constexpr int64_t kThreadRows = 1 << 13;
 constexpr int64_t kCodesAtOnce = 256;
@@ -134,35 +134,36 @@ std::vector<int64_t> deal_into_runs(const uint64_t* keys, const Pieces& pieces, 
   for (int64_t run = 1; run < number; ++run) first[run] = sample[run * kSampledKeys];
   first[number] = std::numeric_limits<uint64_t>::max();  // no key: rows have 31 bits
   // One run after the other, without branches that depend on a key.
-  std::vector<int64_t> next(number * number);  // the place of each piece's next key in each run
+  std::vector<int64_t> found(number * number);  // by each piece for each run
   pieces.each([&](int64_t piece) {
-    for (int64_t run = 0; run < number; ++run) {
+    int64_t* const own = &found[piece * number];
+    own[0] = pieces.end(piece) - pieces.begin(piece);
+    for (int64_t run = 1; run < number; ++run) {
       const uint64_t low = first[run], width = first[run + 1] - low;
-      int64_t found = 0;
-      for (int64_t i = pieces.begin(piece); i < pieces.end(piece); ++i) found += keys[i] - low < width;
-      next[piece * number + run] = found;
+      int64_t within = 0;
+      for (int64_t i = pieces.begin(piece); i < pieces.end(piece); ++i) within += keys[i] - low < width;
+      own[run] = within;
+      own[0] -= within;
     }
   });
-  std::vector<int64_t> begin;
+  std::vector<int64_t> begin, from(number * number);
   int64_t place = 0;
   for (int64_t run = 0; run < number; ++run) {
     begin.push_back(place);
-    for (int64_t piece = 0; piece < number; ++piece) place += std::exchange(next[piece * number + run], place);
+    for (int64_t piece = 0; piece < number; ++piece) {
+      from[piece * number + run] = place;
+      place += found[piece * number + run];
+    }
   }
   begin.push_back(place);
   pieces.each([&](int64_t piece) {
-    uint64_t chosen[kCodesAtOnce];  // first here, since the place behind the last key is another piece's
     for (int64_t run = 0; run < number; ++run) {
       const uint64_t low = first[run], width = first[run + 1] - low;
-      uint64_t* to = runs + next[piece * number + run];
-      for (int64_t i = pieces.begin(piece), end; i < pieces.end(piece); i = end) {
-        end = std::min(i + kCodesAtOnce, pieces.end(piece));
-        int64_t found = 0;
-        for (int64_t j = i; j < end; ++j) {
-          chosen[found] = keys[j];
-          found += keys[j] - low < width;
-        }
-        to = std::copy_n(chosen, found, to);
+      uint64_t* to = runs + from[piece * number + run];
+      const uint64_t* const end = to + found[piece * number + run];
+      for (const uint64_t* key = keys + pieces.begin(piece); to != end; ++key) {
+        *to = *key;
+        to += *key - low < width;
       }
     }
   });
