@@ -170,13 +170,14 @@ def test_float32_is_no_worse_than_the_reference(channels: int, offset: float, tr
         assert relative_error(ours[name], truth[name]) <= max(relative_error(theirs[name], truth[name]), floor), name
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_number_of_threads_changes_nothing(batch: int) -> None:
-    case = Case(torch.randn(batch, 333, 8), 40, 10)
+@pytest.mark.parametrize(("batch", "points"), [(1, 333), (3, 333), (2, 1100), (7, 600), (16, 1030)])
+def test_number_of_threads_changes_nothing(batch: int, points: int) -> None:
+    """One window for all threads, and windows for each of which the last is shared."""
+    case = Case(torch.randn(batch, points, 8), 40, 10)
     threads = torch.get_num_threads()
     try:
         results = []
-        for count in (1, 2, 3):
+        for count in (1, 2, 3, 5, 2):
             torch.set_num_threads(count)
             results.append(case.run(pointkernels.edge_conv))
     finally:

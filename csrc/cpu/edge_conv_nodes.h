@@ -64,7 +64,7 @@ void for_each_window(int64_t windows, const Work& work) {
   if (windows < threads_here()) {
     work(0, windows);
   } else {
-    parallel_for(windows, work);
+    parallel_for_last_together(windows, work);
   }
 }
 

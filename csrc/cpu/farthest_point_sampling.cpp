@@ -186,7 +186,7 @@ void sample_clouds(const Tensor& points, const Clouds& clouds, const int64_t* st
         }
       });
     });
-    STD_TORCH_CHECK(!failed.load(), "not enough memory for the work space of a thread");
+    STD_TORCH_CHECK(!failed.load(), kNoWorkSpace);
   } else {  // one cloud after the other, all threads at each
     for (int64_t c = 0; c < clouds.count; ++c) {
       with_team(std::min(members(c), threads), [&](Team& team) { sample(c, team); });

@@ -12,7 +12,7 @@
 
 namespace pointkernels {
 
-// Members of a team share a round if they all have so many blocks: at some XX cycles each they take several times as
+// Members of a team share a round if they all have so many blocks: at some 50 cycles each they take several times as
 // long as it takes to share them.
 inline constexpr int64_t kFewestSharedBlocks = 64;
 

@@ -15,8 +15,8 @@
 
 namespace pointkernels {
 
-// Members of a team share a round if they all have so many pairs of a sample and a vector of branches: at some 100 cycles
-// each they take several times as long as it takes to share them.
+// Members of a team share a round if they all have so many pairs of a sample and a vector of branches: at some 100
+// cycles each they take several times as long as it takes to share them.
 inline constexpr int64_t kFewestSharedPairs = 32;
 
 // Points along a Morton curve under a tree of boxes (see SampleTree); a sample touches the leaves that it can change.
