@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import pointkernels
-from pointkernels import reference
+from pointkernels import _C, reference
 
 COUNT, K = 8192, 32  # 2 MB of indices
 
@@ -131,3 +131,6 @@ def test_freed_memory_goes_back() -> None:
     results.clear()
     gc.collect()
     assert resident() - before < 30 << 20
+    assert _C.release_kept_pages() <= 16 << 20
+    assert _C.release_kept_pages() == 0
+    assert torch.equal(pointkernels.knn(_points(0), K), pointkernels.knn(_points(0), K))

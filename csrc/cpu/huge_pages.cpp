@@ -68,6 +68,17 @@ class KeptBlocks {
     return nullptr;
   }
 
+  int64_t release() {
+    const std::lock_guard lock(mutex_);
+    int64_t released = 0;
+    for (const Block& block : blocks_) {
+      munmap(block.data, block.size);
+      released += block.size;
+    }
+    blocks_.clear();
+    return released;
+  }
+
   // False: the block has not been kept.
   bool keep(void* data, int64_t size) {
     if (size > kMostKept / 2) return false;
@@ -133,6 +144,8 @@ Tensor on_huge_pages(Tensor result) {
   return Tensor(moved);
 }
 
+int64_t release_kept_pages() { return kept_blocks().release(); }
+
 }  // namespace pointkernels
 
 #else
@@ -142,6 +155,8 @@ namespace pointkernels {
 void advise_huge_pages(void*, int64_t) {}
 
 Tensor on_huge_pages(Tensor result) { return result; }
+
+int64_t release_kept_pages() { return 0; }
 
 }  // namespace pointkernels
 

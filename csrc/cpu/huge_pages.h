@@ -23,4 +23,7 @@ void advise_huge_pages(void* data, int64_t bytes);
 // resized.
 Tensor on_huge_pages(Tensor result);
 
+// Gives the system back what is kept for results to come, and returns how many bytes that was.
+int64_t release_kept_pages();
+
 }  // namespace pointkernels
