@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import mmap
 import multiprocessing
 import sys
 import threading
@@ -122,7 +123,7 @@ def test_a_forked_process_has_its_own() -> None:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux for the memory in use")
 def test_freed_memory_goes_back() -> None:
     def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
     pointkernels.knn(_points(0), K)
     before = resident()

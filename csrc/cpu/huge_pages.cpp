@@ -2,6 +2,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <mutex>
 #include <numeric>
@@ -35,8 +36,8 @@ constexpr int64_t kMostKept = 8 * kHugePage;
 // needs.
 int64_t block_size(int64_t bytes) {
   const int64_t huge = (bytes + kHugePage - 1) / kHugePage * kHugePage;
-  constexpr int64_t kSmallPage = 4096;
-  return huge - bytes <= kHugePage / 4 ? huge : (bytes + kSmallPage - 1) / kSmallPage * kSmallPage;
+  static const int64_t small_page = sysconf(_SC_PAGESIZE);
+  return huge - bytes <= kHugePage / 4 ? huge : (bytes + small_page - 1) / small_page * small_page;
 }
 
 // Memory of the system that begins with a huge page; nullptr if there is none.
@@ -69,7 +70,8 @@ class KeptBlocks {
   }
 
   int64_t release() {
-    const std::lock_guard lock(mutex_);
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock) return 0;
     int64_t released = 0;
     for (const Block& block : blocks_) {
       munmap(block.data, block.size);
