@@ -20,12 +20,13 @@ from matplotlib import pyplot as plt
 def draw(source: Path, target: Path) -> None:
     """One line a contender over surfaces: kNN of single clouds per query point, sampling per cloud and sample."""
     run = load(source)
+    knn = run.benchmark == "knn"
     lines: dict[str, list[tuple[int, float]]] = {}
     for row in best_of_families(run.measurements):
         case = row.parameters
         if row.median is None or row.threads != 1 or row.yardstick or case["kind"] != "surface":
             continue
-        if run.benchmark == "knn":
+        if knn:
             if [case[name] for name in ("batch", "channels", "k")] != [1, 3, 20]:
                 continue
             units = case["points"]
@@ -36,7 +37,6 @@ def draw(source: Path, target: Path) -> None:
     for name, line in lines.items():
         width = 2.5 if name.startswith("pointkernels") else 1
         axes.loglog(*zip(*sorted(line), strict=True), label=name, marker="o", linewidth=width, markersize=3)
-    knn = run.benchmark == "knn"
     what, unit = ("D = 3, k = 20", "point") if knn else ("512 to 16,384 samples", "sample")
     axes.set(xlabel=f"points of a cloud (surface, {what})", ylabel=f"nanoseconds per {unit}, one thread")
     axes.grid(alpha=0.3)

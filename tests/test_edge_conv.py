@@ -172,7 +172,7 @@ def test_float32_is_no_worse_than_the_reference(channels: int, offset: float, tr
 
 @pytest.mark.parametrize(("batch", "points"), [(1, 333), (3, 333), (2, 1100), (7, 600), (16, 1030)])
 def test_number_of_threads_changes_nothing(batch: int, points: int) -> None:
-    """One window for all threads, and windows for each of which the last is shared."""
+    """One window, which all threads share, and several, of which they share the last."""
     case = Case(torch.randn(batch, points, 8), 40, 10)
     threads = torch.get_num_threads()
     try:

@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
-#include <new>
 #include <type_traits>
 #include <vector>
 
@@ -175,18 +174,12 @@ void sample_clouds(const Tensor& points, const Clouds& clouds, const int64_t* st
   if (clouds.count >= most) {
     // A team here, too: it does not wait for a thread that has yet to wake up, which may take as long as some clouds
     // do.
-    std::atomic<bool> failed{false};
     with_team(std::min(threads, clouds.count), [&](Team& team) {
-      team.each(clouds.count, [&sample, &failed](int64_t first, int64_t last) {
-        try {
-          Team alone(1);
-          for (int64_t c = first; c < last; ++c) sample(c, alone);
-        } catch (const std::bad_alloc&) {
-          failed.store(true, std::memory_order_relaxed);
-        }
+      on_team(team, clouds.count, [&](int64_t first, int64_t last) {
+        Team alone(1);
+        for (int64_t c = first; c < last; ++c) sample(c, alone);
       });
     });
-    STD_TORCH_CHECK(!failed.load(), kNoWorkSpace);
   } else {  // one cloud after the other, all threads at each
     for (int64_t c = 0; c < clouds.count; ++c) {
       with_team(std::min(members(c), threads), [&](Team& team) { sample(c, team); });

@@ -100,8 +100,8 @@ void parallel_for(int64_t count, const Work& work) {
 // it. With few of them a thread whose core is slower, or that woke up late, would keep the others waiting.
 template <typename Work>
 void parallel_for_last_together(int64_t count, const Work& work) {
-  const int64_t threads = std::min(count, threads_here());
-  if (threads <= 1 || within_threads()) return parallel_for(count, work);
+  const int64_t threads = std::min(count, threads_to_start());
+  if (threads <= 1) return parallel_for(count, work);
   Shares shares(count - 1, threads);
   Team team(threads);
   on_members(threads, [&](int64_t member) {
