@@ -71,11 +71,25 @@ def choose_cuda() -> tuple[Path | None, str]:
 
 
 class BuildExtension(cpp_extension.BuildExtension):
-    """Says once what is built, not each time that setup.py is only asked for metadata."""
+    """What is done once, and only where something is compiled."""
 
     def build_extensions(self) -> None:
         print(f"pointkernels: building for {DESCRIPTION}", flush=True)
+        self.find_pybind11_first()
         super().build_extensions()
+
+    def find_pybind11_first(self) -> None:
+        """Has pybind11's own headers found before torch's copies, of which some versions refuse TORCH_TARGET_VERSION.
+
+        They are reached by a link: where builds are isolated pybind11 lies in another folder each time, and a compiler
+        command that is not the last one's compiles everything anew.
+        """
+        link = Path(self.build_temp).resolve() / "pybind11"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(pybind11.get_include(), target_is_directory=True)
+        for extension in self.extensions:
+            extension.extra_compile_args["cxx"].insert(0, f"-isystem{link}")
 
 
 def extension() -> tuple[cpp_extension.CppExtension, str]:
@@ -113,10 +127,6 @@ def extension() -> tuple[cpp_extension.CppExtension, str]:
         }
         description = f"CPU and CUDA {architectures} ({reason})"
     flags = [f"-D{name}={value}" for name, value in defines.items()]
-    # Where builds are isolated pybind11 lies in another folder each time. In the environment its folder is no part of
-    # the compiler's command line, so that a second `pip install .` compiles only what has changed.
-    folders = [pybind11.get_include(), *filter(None, [os.environ.get("CPLUS_INCLUDE_PATH")])]
-    os.environ["CPLUS_INCLUDE_PATH"] = os.pathsep.join(folders)
     built = make(
         "pointkernels._C",
         sorted(str(source.relative_to(ROOT)) for source in sources),

@@ -135,12 +135,12 @@ Tensor on_huge_pages(Tensor result) {
   if (block == nullptr) block = map_block(size);
   if (block == nullptr) return result;
   int32_t dtype, device_type, device_index, layout;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(result.get(), &dtype));
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(result.get(), &device_type));
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(result.get(), &device_index));
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_layout(result.get(), &layout));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(result.get(), &dtype));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(result.get(), &device_type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(result.get(), &device_index));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_layout(result.get(), &layout));
   AtenTensorHandle moved;
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_from_blob(block, result.dim(), result.sizes().data(), result.strides().data(), 0,
+  TORCH_ERROR_CODE_CHECK(torch_from_blob(block, result.dim(), result.sizes().data(), result.strides().data(), 0,
                                                 dtype, device_type, device_index, &moved, layout, nullptr, 0,
                                                 leave_block, reinterpret_cast<void*>(size)));
   return Tensor(moved);
