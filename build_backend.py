@@ -13,7 +13,15 @@ import os
 import sys
 import sysconfig
 
+import setuptools
 from setuptools.build_meta import *  # noqa: F403  (all other hooks are setuptools' own)
+
+OLDEST_SETUPTOOLS = 77  # as pyproject.toml says; without build isolation nobody else asks, and it fails on the licence
+if int(setuptools.__version__.split(".")[0]) < OLDEST_SETUPTOOLS:
+    sys.exit(
+        f"building pointkernels needs setuptools {OLDEST_SETUPTOOLS} or later, got {setuptools.__version__}: "
+        f"pip install -U 'setuptools>={OLDEST_SETUPTOOLS}'"
+    )
 
 
 def _reach_installed_torch() -> None:

@@ -51,6 +51,13 @@ def default_architectures(home: Path) -> list[str]:
     return [architecture for architecture in CUDA_ARCHITECTURES if architecture.replace(".", "") in known]
 
 
+def toolkit_version(home: Path) -> str:
+    """As in "13.0"."""
+    printed = subprocess.run([home / "bin" / "nvcc", "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"release (\d+\.\d+)", printed)
+    return found[1] if found else "unknown"
+
+
 def choose_cuda() -> tuple[Path | None, str]:
     """The toolkit to build the CUDA part with, or None, and the reason in words."""
     wanted = os.environ.get("POINTKERNELS_CUDA", "")
@@ -63,6 +70,12 @@ def choose_cuda() -> tuple[Path | None, str]:
         home, reason = None, f"torch {torch.__version__} has no CUDA"
     elif home is None:
         reason = "no CUDA toolkit found; set CUDA_HOME to build with CUDA"
+    elif (version := toolkit_version(home)).split(".")[0] != torch.version.cuda.split(".")[0]:
+        reason = (
+            f"the toolkit must have the major version of torch's CUDA, {torch.version.cuda}, "
+            f"got {version} in {home}; set CUDA_HOME to one that has"
+        )
+        home = None
     else:
         reason = f"torch {torch.__version__} has CUDA {torch.version.cuda}, toolkit in {home}"
     if wanted == "1" and home is None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,20 +59,51 @@ def test_isa_objects_export_only_their_tables(isa: str, tmp_path: Path) -> None:
     assert names == {f"pointkernels::k{isa.capitalize()}{kind}" for kind in ("Float", "Double")}
 
 
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
-def test_cuda_build_is_described_for_nvcc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also with a torch for CPU only. To nvcc, -DNAME=7.5,8.0 is two definitions, the second of them an error."""
-    for variable in ("CUDA_HOME", "CUDA_PATH", "TORCH_CUDA_ARCH_LIST", "POINTKERNELS_CUDA", "CPLUS_INCLUDE_PATH"):
+@pytest.fixture
+def setup_py(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Runs setup.py as when it is asked for metadata, with a torch that says it has some CUDA."""
+    for variable in ("CUDA_HOME", "CUDA_PATH", "TORCH_CUDA_ARCH_LIST", "POINTKERNELS_CUDA"):
         monkeypatch.setenv(variable, "")  # so that it is as before afterwards
         monkeypatch.delenv(variable)
     monkeypatch.setattr(cpp_extension, "CUDA_HOME", None)
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(sys, "argv", ["setup.py", "--name"])
     monkeypatch.chdir(ROOT)
-    built = runpy.run_path("setup.py")
+
+    def run(cuda: str) -> dict[str, Any]:
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        return runpy.run_path("setup.py")
+
+    return run
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+def test_cuda_build_is_described_for_nvcc(setup_py: Callable[[str], dict[str, Any]]) -> None:
+    """Also with a torch for CPU only. To nvcc, -DNAME=7.5,8.0 is two definitions, the second of them an error."""
+    built = setup_py(toolkit_version())
     assert built["DESCRIPTION"].startswith("CPU and CUDA 7.5;8.0")
     arguments = built["EXTENSION"].extra_compile_args
     assert not any("," in argument for argument in arguments["nvcc"])
     assert any(argument.startswith("-DPOINTKERNELS_CUDA_ARCHITECTURES=7.5,8.0") for argument in arguments["cxx"])
     sources = set(built["EXTENSION"].sources)
     assert {"csrc/cuda/knn.cu", "csrc/cuda/knn_binding.cpp", "csrc/cpu/knn.cpp"} <= sources
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+def test_toolkit_of_another_cuda_than_torchs(
+    setup_py: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch would refuse it in the middle of a build."""
+    built = setup_py("9.2")
+    sentence = rf"the toolkit must have the major version of torch's CUDA, 9.2, got {toolkit_version()} in .+"
+    assert re.fullmatch(rf"CPU only \({sentence}\)", built["DESCRIPTION"])
+    assert not any(source.startswith("csrc/cuda/") for source in built["EXTENSION"].sources)
+    monkeypatch.setenv("POINTKERNELS_CUDA", "1")
+    with pytest.raises(SystemExit, match=f"POINTKERNELS_CUDA=1 asks for a build with CUDA, but {sentence}"):
+        setup_py("9.2")
+
+
+def toolkit_version() -> str:
+    printed = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"release (\d+\.\d+)", printed)
+    assert found is not None
+    return found[1]
