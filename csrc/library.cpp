@@ -68,7 +68,7 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
   //   neighbors (R, K), entries -1 ignored -> (R) bool
   library.def("_used_rows(Tensor neighbors, int cloud_size) -> Tensor");
 
-  // One linear map for all rows. On a CPU only; elsewhere the library of the device is the best at products.
+  // One linear map for all rows, in the precision of its type.
   //   x (R, C), weight (O, C) -> x weight^T (R, O)
   library.def("_linear(Tensor x, Tensor weight) -> Tensor");
 

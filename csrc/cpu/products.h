@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "../common/linear_sums.h"
 #include "aligned_array.h"
 #include "isa.h"
 #include "linear.h"
@@ -16,12 +17,7 @@ namespace pointkernels {
 
 // Rows that are multiplied at a time: with a few hundred channels they stay in the second-level cache. A multiple of
 // the rows of all tiles.
-inline constexpr int64_t kProductRows = 96;
-// Sums over rows are taken over so many units of at least so many rows, then over these in order, whatever the number
-// of threads.
-inline constexpr int64_t kProductUnits = 32, kProductUnitRows = 12 * kProductRows;
-
-inline int64_t pieces_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
+inline constexpr int64_t kProductRows = kPieceRows;
 
 // A factor with a row for every point: as it lies in memory.
 template <typename T>
@@ -118,8 +114,7 @@ template <typename T, typename Left, typename Right>
 void add_transposed_product(const Left& left, const Right& right, T* sums) {
   const LinearKernels<T>& kernels = *isa_kernels<T>().linear;
   const int64_t outputs = left.channels, columns = right.channels, panel = kernels.panel;
-  const int64_t unit =
-      std::max(kProductUnitRows, pieces_of(pieces_of(left.count, kProductUnits), kProductRows) * kProductRows);
+  const int64_t unit = unit_rows(left.count);
   const int64_t units = pieces_of(left.count, unit);
   std::vector<T> partial(units > 1 ? units * outputs * columns : 0, T{0});
   parallel_for(units, [&](int64_t first, int64_t last) {

@@ -23,11 +23,11 @@ from pointkernels._registration import (
     float32_under_autocast,
     without_autocast,
 )
-from pointkernels.ops.linear import centered
+from pointkernels.ops.linear import centered, linear, times_vector
 from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.ops.running_statistics import update_running_statistics
 
-# Devices where one operator does the node products, too; elsewhere they are torch's.
+# Devices where one operator does the node products, too.
 _OF_CLOUDS = frozenset({"cpu"})
 
 
@@ -109,14 +109,14 @@ def _of_node_products(
     features: Tensor, weight: Tensor, neighbors: Tensor, bn_weight: Tensor, bn_bias: Tensor, mean: Tensor | None,
     *arguments: Any,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """The same with torch's products."""
+    """The same with an operator for the node products."""
     batch, count, channels = features.shape
     lists, x = neighbors.flatten(0, 1), features.reshape(-1, channels)
     used = torch.ops.pointkernels._used_rows(lists, count)
     difference, center = weight.chunk(2, dim=1)
     x, shift = centered(x, used)
-    moved = center @ shift  # what the shift takes off every pre-activation
-    nodes = x @ torch.cat([difference, center - difference]).t()
+    moved = times_vector(center, shift)  # what the shift takes off every pre-activation
+    nodes = linear(x, torch.cat([difference, center - difference]))
     results = _edge_conv(nodes, lists, count, bn_weight, bn_bias, None if mean is None else mean - moved, *arguments)
     output, batch_mean, var, edges = results[:4]
     return output.view(batch, count, weight.shape[0]), batch_mean, moved, var, edges

@@ -22,7 +22,7 @@ from pointkernels._registration import (
     without_autocast,
 )
 from pointkernels.ops import edge_conv_two_layer_chunks  # noqa: F401  (the operators on CUDA)
-from pointkernels.ops.linear import centered, linear
+from pointkernels.ops.linear import centered, linear, times_vector
 from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.ops.running_statistics import update_running_statistics
 from pointkernels.reference import EdgeLayer
@@ -71,7 +71,7 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
         weight, bn_bias = second.weight.to(compute), first.bn_bias.to(compute)
         # Activations scatter about that of the mean pre-activation, where the second BatchNorm cancels it too.
         center = F.leaky_relu(bn_bias.detach(), first.negative_slope).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-        moved = own @ shift, weight @ center  # what both take off every pre-activation
+        moved = times_vector(own, shift), times_vector(weight, center)  # what both take off every pre-activation
         mean, var = _given(first, moved[0], compute)
         mean2, var2 = _given(second, moved[1], compute)
         output, *statistics, edges, _, _ = _edge_conv_two_layer(

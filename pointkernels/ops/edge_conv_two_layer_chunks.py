@@ -1,7 +1,7 @@
 """The operators of `edge_conv_two_layer` in plain torch, over chunks of edges: what runs on CUDA.
 
 Same results and bounds on memory as the CPU kernels: tensors of the size of the edges exist for one chunk at a time.
-Matrix products are torch's; nothing waits for the device, and every sum has a fixed order.
+Matrix products are those of `pointkernels.linear`; nothing waits for the device, and every sum has a fixed order.
 """
 
 from __future__ import annotations
@@ -102,6 +102,20 @@ def _activate(z: Tensor, slope: float) -> Tensor:
     return torch.where(z > 0, z, slope * z)
 
 
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """The matrix product of (..., C) and (C, C')."""
+    rows = left.reshape(-1, left.shape[-1]).contiguous()
+    product: Tensor = torch.ops.pointkernels._linear(rows, right.t().contiguous())
+    return product.view(*left.shape[:-1], right.shape[1])
+
+
+def _transposed_product(left: Tensor, right: Tensor) -> Tensor:
+    """left^T right (C', C) for (..., C') and (..., C)."""
+    rows, columns = left.flatten(0, -2), right.flatten(0, -2)
+    weight = rows.new_empty(rows.shape[1], columns.shape[1])  # of which the operator takes the shape
+    return torch.ops.pointkernels._linear_backward(rows, columns, weight, False, True)[1]  # type: ignore[no-any-return]
+
+
 def forward(
     nodes: Tensor,
     neighbors: Tensor,
@@ -141,7 +155,7 @@ def forward(
     sign = bn_weight2.sign()
     for chunk in chunks:
         edges = _Edges(chunk, nodes, neighbors, cloud_size)
-        h = (_activate(scale * (edges.h - mean) + bn_bias, negative_slope) - center) @ weight.t()
+        h = _product(_activate(scale * (edges.h - mean) + bn_bias, negative_slope) - center, weight.t())
         if mean2 is None:
             moments.add(edges, h)
         key = torch.where(edges.valid[..., None], torch.where(sign == 0, 0, h * sign), -torch.inf)
@@ -198,8 +212,8 @@ def backward(
     winner = scale2 * t
     factor = scale2 * inverse2 * grad_weight2 / edge_count
     offset = factor * mean2 - scale2 * grad_bias2 / edge_count
-    dense = (weight.t() * -factor) @ weight.double()
-    start = offset @ weight.double()
+    dense = _product(weight.t() * -factor, weight.double())
+    start = (offset[:, None] * weight).sum(dim=0)
 
     inverse = 1 / (var + eps).sqrt()
     scale = bn_weight * inverse
@@ -215,13 +229,12 @@ def backward(
         place = slot[chunk.begin : chunk.end, None].clamp(min=0).long()  # (rows, 1, outputs)
         won = torch.zeros(*part.lists.shape, weight.shape[0], dtype=dtype, device=nodes.device)
         won.scatter_(1, place, winner[chunk.begin : chunk.end, None])
-        p = won @ weight
+        p = _product(won, weight)
         if not constant2:
-            p = p + a @ dense.to(dtype) + start.to(dtype)
-            flat = a.flatten(0, 1)
-            gram += flat.t() @ flat
-            a_sum += flat.sum(dim=0, dtype=double)
-        grad_weight += won.flatten(0, 1).t() @ a.flatten(0, 1)
+            p = p + _product(a, dense.to(dtype)) + start.to(dtype)
+            gram += _transposed_product(a, a)
+            a_sum += a.sum(dim=(0, 1), dtype=double)
+        grad_weight += _transposed_product(won, a)
         p = part.only_valid(torch.where(z > 0, p, negative_slope * p))
         p_sum += p.sum(dim=(0, 1), dtype=double)
         p_deviation += (p * d).sum(dim=(0, 1), dtype=double)
@@ -230,7 +243,9 @@ def backward(
         grad_u[chunk.low : chunk.high] += part.sum_at_targets(p)
     if not constant2:
         covariance = gram - torch.outer(a_sum, a_sum) / edge_count
-        grad_weight -= torch.outer(scale2 * grad_bias2 / edge_count, a_sum) + (factor[:, None] * weight) @ covariance
+        grad_weight -= torch.outer(scale2 * grad_bias2 / edge_count, a_sum) + _product(
+            factor[:, None] * weight, covariance
+        )
     grad_bn_weight = p_deviation * inverse
     if not constant:
         dense_bias = (p_sum / edge_count).to(dtype)
