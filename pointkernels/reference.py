@@ -317,7 +317,7 @@ class EdgeLayer(NamedTuple):
     running_mean: Tensor | None = None
     running_var: Tensor | None = None
     training: bool = True
-    momentum: float = 0.1
+    momentum: float | Tensor = 0.1
     eps: float = 1e-5
     negative_slope: float = 0.2
 
@@ -351,7 +351,7 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
             layer.bn_weight,
             layer.bn_bias,
             layer.training,
-            layer.momentum,
+            float(layer.momentum),
             layer.eps,
         )
         edges = F.leaky_relu(normalised, layer.negative_slope)

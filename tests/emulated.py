@@ -21,6 +21,8 @@ FOLDER = Path(os.environ.get("POINTKERNELS_EMULATION_FOLDER", ROOT / "build" / "
 
 # The order in which blocks, and within a block threads, take their turns; with the seed of the random ones.
 SCHEDULES = {"forward": (0, 0), "reverse": (1, 0), "random-1": (2, 1), "random-2": (2, 2)}
+# Of one launch; see csrc/cuda/launch.cuh.
+MOST_STEPS = 1 << 37
 # See tools/build_emulation.py; run_sanitized() sets it for its process.
 CHECK = os.environ.get("POINTKERNELS_EMULATION_CHECK", "none")
 
@@ -36,6 +38,10 @@ class EmulatedLibrary:
         """Choose one of SCHEDULES for all launches from now on."""
         order, seed = SCHEDULES[schedule]
         self._library.emulated_set_schedule(ctypes.c_int(order), ctypes.c_uint64(seed))
+
+    def set_most_steps(self, steps: int) -> None:
+        """Cut what needs more steps than that into several launches from now on."""
+        self._library.emulated_set_most_steps(ctypes.c_int64(steps))
 
     def failure(self) -> str:
         """What was wrong with the last grid; empty if nothing."""
@@ -104,7 +110,7 @@ def operators(architecture: int, check: str) -> EmulatedLibrary:
 
 
 @contextmanager
-def device(schedule: str, architecture: int = 90, check: str = CHECK) -> Iterator[None]:
+def device(schedule: str, architecture: int = 90, check: str = CHECK, most_steps: int = MOST_STEPS) -> Iterator[None]:
     """Within it, the operators run on CPU tensors as they would on a GPU of this architecture.
 
     Fresh tensors hold NaN or large integers, so that an element that no kernel writes shows.
@@ -115,6 +121,7 @@ def device(schedule: str, architecture: int = 90, check: str = CHECK) -> Iterato
 
     library = operators(architecture, check)
     library.set_schedule(schedule)
+    library.set_most_steps(most_steps)
     library.call("emulated_install")
     torch.use_deterministic_algorithms(True)
     of_rows, edge_conv._OF_CLOUDS = edge_conv._OF_CLOUDS, frozenset()  # the way that a GPU takes

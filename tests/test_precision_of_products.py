@@ -57,9 +57,7 @@ def edge_conv_two_layer(device: str) -> list[Tensor]:
         )
         for shape in ((8, 12), (7, 8))
     ]
-    return with_gradients(
-        pointkernels.edge_conv_two_layer(features, pointkernels.knn(features, 5), *layers), features
-    )
+    return with_gradients(pointkernels.edge_conv_two_layer(features, pointkernels.knn(features, 5), *layers), features)
 
 
 def chunks_of_two_layers(device: str) -> list[Tensor]:

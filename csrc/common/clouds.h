@@ -21,13 +21,14 @@ struct Clouds {
   const int64_t* extents;  // (count, 2) or nullptr
   int64_t count;
   int64_t rows;
+  int64_t cloud_rows;  // of each cloud without `extents`: a quotient that no kernel has to find
 
   PK_HOST_DEVICE int64_t first(int64_t cloud) const {
-    return extents != nullptr ? extents[2 * cloud] : cloud * (count > 0 ? rows / count : 0);
+    return extents != nullptr ? extents[2 * cloud] : cloud * cloud_rows;
   }
-  PK_HOST_DEVICE int64_t size(int64_t cloud) const {
-    return extents != nullptr ? extents[2 * cloud + 1] : (count > 0 ? rows / count : 0);
-  }
+  PK_HOST_DEVICE int64_t size(int64_t cloud) const { return extents != nullptr ? extents[2 * cloud + 1] : cloud_rows; }
+  // The most rows that a cloud can have; the numbers in `extents` may be on another device.
+  PK_HOST_DEVICE int64_t size_bound() const { return extents != nullptr ? rows : cloud_rows; }
 };
 
 struct Tile {

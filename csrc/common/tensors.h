@@ -59,11 +59,11 @@ inline Clouds clouds_of(const Tensor& points, const std::optional<Tensor>& exten
   if (!extents.has_value()) {
     STD_TORCH_CHECK(count > 0 ? points.size(0) % count == 0 : points.size(0) == 0, points.size(0),
                     " rows cannot be split evenly over ", count, " clouds");
-    return Clouds{nullptr, count, points.size(0)};
+    return Clouds{nullptr, count, points.size(0), count > 0 ? points.size(0) / count : 0};
   }
   check_integers(*extents, "extents", 2);
   STD_TORCH_CHECK(extents->size(0) == count && extents->size(1) == 2, "extents must have shape (", count, ", 2)");
-  return Clouds{extents->const_data_ptr<int64_t>(), count, points.size(0)};
+  return Clouds{extents->const_data_ptr<int64_t>(), count, points.size(0), 0};
 }
 
 inline Tensor empty_integers(const Tensor& like, int64_t rows) {

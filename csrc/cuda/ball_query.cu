@@ -27,7 +27,7 @@ constexpr T kMissing = std::numeric_limits<T>::infinity();
 // Invariant: `found` neighbours are written, the lowest indices of all candidates before `base`; the lanes that admit
 //   their candidate write behind them in lane order, which is index order.
 template <typename T>
-__global__ void __launch_bounds__(kThreads) ball_query_kernel(BallQueryArguments<T> task) {
+__global__ void __launch_bounds__(kThreads) ball_query_kernel(BallQueryArguments<T> task, int64_t first_block) {
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = lane_index();
 
@@ -40,10 +40,10 @@ __global__ void __launch_bounds__(kThreads) ball_query_kernel(BallQueryArguments
 
   // The tile numbers of a cloud also cover the rows between its end and the next cloud. Only rows before the first
   // cloud have no tile; the first block takes them.
-  const Tile tile = locate_tile(task.query_clouds, blockIdx.x, kQueries);
+  const Tile tile = locate_tile(task.query_clouds, first_block + blockIdx.x, kQueries);
   const int64_t query_first = task.query_clouds.first(tile.cloud);
   const int64_t query_size = task.query_clouds.size(tile.cloud);
-  if (blockIdx.x == 0) fill_missing(0, task.query_clouds.first(0));
+  if (first_block + blockIdx.x == 0) fill_missing(0, task.query_clouds.first(0));
   if (tile.begin < 0) return;
   const int64_t next_first =
       tile.cloud + 1 < task.query_clouds.count ? task.query_clouds.first(tile.cloud + 1) : task.query_clouds.rows;
@@ -86,8 +86,9 @@ __global__ void __launch_bounds__(kThreads) ball_query_kernel(BallQueryArguments
 
 template <typename T>
 cudaError_t launch_ball_query(const BallQueryArguments<T>& arguments, cudaStream_t stream) {
-  return launch(ball_query_kernel<T>, tile_bound(arguments.query_clouds, kQueries), dim3(kThreads), 0, stream,
-                arguments);
+  const int64_t steps = kQueries * arguments.clouds.size_bound() * (kStepsOfPair + arguments.dims);
+  return launch_in_parts(ball_query_kernel<T>, tile_bound(arguments.query_clouds, kQueries), steps, dim3(kThreads),
+                         stream, arguments);
 }
 
 template cudaError_t launch_ball_query<float>(const BallQueryArguments<float>&, cudaStream_t);

@@ -15,7 +15,6 @@ namespace pointkernels::cuda {
 
 constexpr int kEdgeConvThreads = 256;
 constexpr int kMaxChannelLanes = 64;
-constexpr int kMaxRowLanes = 16;
 // Enough blocks for two waves on the largest GPUs, few enough that combining their sums takes a few microseconds.
 constexpr int64_t kMaxRowBlocks = 512;
 
@@ -31,7 +30,7 @@ struct EdgeConvGrid {
 inline EdgeConvGrid edge_conv_grid(int64_t rows, int64_t channels) {
   unsigned x = 1;
   while (x < kMaxChannelLanes && x < channels) x *= 2;
-  const unsigned y = kEdgeConvThreads / x < kMaxRowLanes ? kEdgeConvThreads / x : kMaxRowLanes;
+  const unsigned y = kEdgeConvThreads / x;  // with few channels, many rows
   EdgeConvGrid grid;
   grid.threads = dim3(x, y);
   grid.channel_blocks = divide_up(channels, x);

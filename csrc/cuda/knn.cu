@@ -72,7 +72,7 @@ __device__ __noinline__ Key<T> merge_queue(Key<T>* queue, int count, int waiting
 //   number wanted), because a key is dropped only when `threshold`, the last wanted place of the list, is below it.
 // Ties: keys order by distance, then index; none are equal.
 template <typename T, int kRows>
-__global__ void __launch_bounds__(kThreads, 3) knn_kernel(KnnArguments<T> task) {
+__global__ void __launch_bounds__(kThreads, 3) knn_kernel(KnnArguments<T> task, int64_t first_block) {
   constexpr int kOwn = kQueriesPerWarp<T>;
   constexpr int kKept = kRows * kWarpSize;
   __shared__ T candidate_chunk[kChunk][kCandidates + 1];
@@ -96,10 +96,10 @@ __global__ void __launch_bounds__(kThreads, 3) knn_kernel(KnnArguments<T> task) 
 
   // The tile numbers of a cloud also cover the rows between its end and the next cloud. Only rows before the first
   // cloud have no tile; the first block takes them.
-  const Tile tile = locate_tile(task.query_clouds, blockIdx.x, kQueries<T>);
+  const Tile tile = locate_tile(task.query_clouds, first_block + blockIdx.x, kQueries<T>);
   const int64_t query_first = task.query_clouds.first(tile.cloud);
   const int64_t query_size = task.query_clouds.size(tile.cloud);
-  if (blockIdx.x == 0) fill_missing(0, task.query_clouds.first(0), 0);
+  if (first_block + blockIdx.x == 0) fill_missing(0, task.query_clouds.first(0), 0);
   if (tile.begin < 0) return;
   const int64_t next_first =
       tile.cloud + 1 < task.query_clouds.count ? task.query_clouds.first(tile.cloud + 1) : task.query_clouds.rows;
@@ -112,7 +112,11 @@ __global__ void __launch_bounds__(kThreads, 3) knn_kernel(KnnArguments<T> task) 
   const int query_count = static_cast<int>(tile.end - tile.begin);
   const int64_t first_row = query_first + tile.begin;
   const T* queries = task.query + first_row * task.dims;
-  const T* candidates = task.points + task.clouds.first(tile.cloud) * task.dims;
+  const int64_t first = task.clouds.first(tile.cloud);
+  PK_DEVICE_CHECK(task.clouds.size(tile.cloud) >= 0 && first >= 0 &&
+                  first <= task.clouds.rows - task.clouds.size(tile.cloud) &&
+                  first_row <= task.query_clouds.rows - query_count);
+  const T* candidates = task.points + first * task.dims;
   const uint32_t size = static_cast<uint32_t>(task.clouds.size(tile.cloud));
   const int64_t available = static_cast<int64_t>(size) - (task.include_self ? 0 : 1);
   const int64_t findable = task.k < available ? task.k : available;
@@ -212,7 +216,9 @@ template <typename T>
 cudaError_t launch_knn(const KnnArguments<T>& arguments, cudaStream_t stream) {
   const int64_t blocks = tile_bound(arguments.query_clouds, kQueries<T>);
   const auto kernel = arguments.k <= 32 ? knn_kernel<T, 1> : arguments.k <= 64 ? knn_kernel<T, 2> : knn_kernel<T, 4>;
-  return launch(kernel, blocks, dim3(kThreads), 0, stream, arguments);
+  constexpr int64_t kMostKept = 4 * kWarpSize;
+  const int64_t pairs = kQueries<T> * arguments.clouds.size_bound() * divide_up(arguments.k, kMostKept);
+  return launch_in_parts(kernel, blocks, pairs * (kStepsOfPair + arguments.dims), dim3(kThreads), stream, arguments);
 }
 
 template cudaError_t launch_knn<float>(const KnnArguments<float>&, cudaStream_t);

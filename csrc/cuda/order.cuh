@@ -15,6 +15,8 @@ namespace pointkernels::cuda {
 
 constexpr uint32_t kInfinityBits32 = 0x7f800000u;
 constexpr uint64_t kInfinityBits64 = 0x7ff0000000000000u;
+constexpr uint32_t kQuietNanBits32 = 0x7fc00000u;
+constexpr uint64_t kQuietNanBits64 = 0x7ff8000000000000u;
 
 __device__ inline uint32_t distance_bits(float distance) { return min(__float_as_uint(distance), kInfinityBits32 + 1); }
 
@@ -52,7 +54,11 @@ struct Key<float> {
   __device__ bool is_none() const { return word == ~uint64_t{0}; }
   __device__ bool operator<(const Key& other) const { return word < other.word; }
   __device__ uint32_t index() const { return static_cast<uint32_t>(word); }
-  __device__ float distance() const { return __uint_as_float(static_cast<uint32_t>(word >> 32)); }
+  // Of a NaN the quiet one that arithmetic gives, not the bits it ranks by.
+  __device__ float distance() const {
+    const uint32_t bits = static_cast<uint32_t>(word >> 32);
+    return __uint_as_float(bits > kInfinityBits32 ? kQuietNanBits32 : bits);
+  }
   __device__ Key from_lane(int lane) const {
     return Key{__shfl_sync(kFullWarp, static_cast<unsigned long long>(word), lane)};
   }
@@ -73,7 +79,9 @@ struct Key<double> {
     return bits < other.bits || (bits == other.bits && position < other.position);
   }
   __device__ uint32_t index() const { return position; }
-  __device__ double distance() const { return __longlong_as_double(static_cast<long long>(bits)); }
+  __device__ double distance() const {
+    return __longlong_as_double(static_cast<long long>(bits > kInfinityBits64 ? kQuietNanBits64 : bits));
+  }
   __device__ Key from_lane(int lane) const {
     return Key{__shfl_sync(kFullWarp, static_cast<unsigned long long>(bits), lane),
                __shfl_sync(kFullWarp, position, lane)};

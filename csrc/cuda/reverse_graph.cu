@@ -5,6 +5,8 @@
 // order. No pass depends on the order in which blocks run. Unused entries sort as row number `rows`, behind all rows.
 #include <cuda_runtime.h>
 
+#include <limits>
+
 #include "arch.cuh"
 #include "index.cuh"
 #include "launch.cuh"
@@ -44,9 +46,10 @@ __device__ inline int digit_of(const ReverseGraphArguments& task, const Pass& pa
 }
 
 // Grid: the blocks of the pass; block b takes the block_edges places from b * block_edges on. Block: kThreads.
-// Shared: a counter per digit. Counts the digits of the block's edges; integer atomics commute.
+// Shared: a counter per digit, of 32 bits, for which there is an atomic instruction: with 64 bits it is a loop of
+// attempts. Counts the digits of the block's edges; integer atomics commute.
 __global__ void __launch_bounds__(kThreads) count_digits_kernel(ReverseGraphArguments task, Pass pass) {
-  __shared__ unsigned long long count[kDigits];
+  __shared__ uint32_t count[kDigits];
   count[threadIdx.x] = 0;
   __syncthreads();
   const int64_t edges = task.queries * task.k;
@@ -54,10 +57,10 @@ __global__ void __launch_bounds__(kThreads) count_digits_kernel(ReverseGraphArgu
   const int64_t end = begin + pass.block_edges < edges ? begin + pass.block_edges : edges;
   for (int64_t place = begin + threadIdx.x; place < end; place += kThreads) {
     const int64_t edge = pass.from == nullptr ? place : pass.from[place];
-    atomicAdd(&count[digit_of(task, pass, edge)], 1ull);
+    atomicAdd(&count[digit_of(task, pass, edge)], 1u);
   }
   __syncthreads();
-  pass.counts[static_cast<int64_t>(threadIdx.x) * gridDim.x + blockIdx.x] = static_cast<int64_t>(count[threadIdx.x]);
+  pass.counts[static_cast<int64_t>(threadIdx.x) * gridDim.x + blockIdx.x] = count[threadIdx.x];
 }
 
 // Grid: one block of kScanThreads. Shared: a sum per warp. Replaces the table by its exclusive prefix sums. Each thread
@@ -174,6 +177,8 @@ int64_t reverse_graph_workspace(int64_t queries, int64_t k) {
 cudaError_t launch_reverse_graph(const ReverseGraphArguments& arguments, cudaStream_t stream) {
   const int64_t edges = arguments.queries * arguments.k;
   const int64_t blocks = sort_blocks(edges);
+  // The counters of a block hold no more.
+  if (edges / kMaxSortBlocks >= std::numeric_limits<int32_t>::max()) return cudaErrorInvalidValue;
   int passes = 1;
   while (passes * kDigitBits < 63 && arguments.rows >> (passes * kDigitBits) != 0) ++passes;
   int64_t* const spare = static_cast<int64_t*>(arguments.workspace);

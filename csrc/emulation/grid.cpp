@@ -18,6 +18,7 @@ namespace {
 
 Schedule current_schedule = Schedule::kForward;
 uint64_t current_seed = 0;
+int64_t most_steps = int64_t{1} << 37;  // as on a GPU
 std::string failure;
 std::mutex one_grid;
 
@@ -27,6 +28,8 @@ std::map<const void*, size_t> allowed_bytes;
 std::set<const void*> in_large_clusters;
 
 }  // namespace
+
+int64_t most_steps_of_a_launch() { return most_steps; }
 
 bool may_have_dynamic_shared(const void* kernel, size_t bytes) {
   const auto allowed = allowed_bytes.find(kernel);
@@ -73,6 +76,9 @@ PK_EXPORT void emulated_set_schedule(int schedule, uint64_t seed) {
   emulation::current_schedule = static_cast<emulation::Schedule>(schedule);
   emulation::current_seed = seed;
 }
+
+// From how many steps on further calls are cut into several launches (csrc/cuda/launch.cuh).
+PK_EXPORT void emulated_set_most_steps(int64_t steps) { emulation::most_steps = steps; }
 
 // What was wrong with the last grid; empty if nothing.
 PK_EXPORT const char* emulated_failure() { return emulation::failure.c_str(); }

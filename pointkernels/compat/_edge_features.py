@@ -27,6 +27,7 @@ from pointkernels.ops.edge_conv import edge_conv
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
 from pointkernels.ops.gather import gather_neighbors
 from pointkernels.ops.knn import knn
+from pointkernels.ops.running_statistics import count_batch
 from pointkernels.reference import EdgeLayer
 
 
@@ -183,7 +184,7 @@ class EdgeActivations(LazyTensor):
         """The block, for an operator that updates its running statistics, unless this batch has been counted."""
         conv, norm, slope = self.block.layers()
         update = not (self._counted and norm.training)
-        momentum = self._momentum(norm) if update else 0.0
+        momentum = count_batch(norm.momentum, norm.training, norm.num_batches_tracked) if update else 0.0
         self._counted = True
         return EdgeLayer(
             conv.weight.flatten(1),
@@ -196,15 +197,6 @@ class EdgeActivations(LazyTensor):
             eps=norm.eps,
             negative_slope=slope,
         )
-
-    @staticmethod
-    def _momentum(norm: nn.BatchNorm2d) -> float:
-        """Count this batch, as BatchNorm does, and say how much it weighs."""
-        if norm.training and norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
-            if norm.momentum is None:
-                return 1.0 / float(norm.num_batches_tracked)
-        return 0.0 if norm.momentum is None else norm.momentum
 
     def tensor(self) -> Tensor:
         """(B, C', N, k), by the modules of the block."""

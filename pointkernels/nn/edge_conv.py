@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pointkernels.ops.edge_conv import edge_conv
 from pointkernels.ops.knn import knn
+from pointkernels.ops.running_statistics import count_batch
 
 
 class EdgeConv(nn.Module):
@@ -85,11 +86,6 @@ class EdgeConv(nn.Module):
         """
         if neighbors is None:
             neighbors = knn(features, self.k)
-        momentum = self.momentum
-        if self.training:
-            self.num_batches_tracked.add_(1)
-            if momentum is None:
-                momentum = 1.0 / float(self.num_batches_tracked)
         return edge_conv(
             features,
             neighbors,
@@ -99,7 +95,7 @@ class EdgeConv(nn.Module):
             self.running_mean,
             self.running_var,
             training=self.training,
-            momentum=0.0 if momentum is None else momentum,
+            momentum=count_batch(self.momentum, self.training, self.num_batches_tracked),
             eps=self.eps,
             negative_slope=self.negative_slope,
         )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pointkernels.nn.mlp_layers import edge_mlp
 from pointkernels.nn.packed_graph import OnGivenGraph, OnKnnGraph, PackedLayer
 from pointkernels.ops.edge_conv import edge_conv
+from pointkernels.ops.running_statistics import count_batch
 
 _Layer = TypeVar("_Layer", bound="_OneLayerEdgeConv")
 
@@ -84,11 +85,6 @@ class _OneLayerEdgeConv(PackedLayer):
             bias = zero if self.bias is None else self.bias
             options: dict[str, Any] = {"training": False, "eps": 0.0, "negative_slope": self.negative_slope}
             return edge_conv(x[None], neighbors[None], weight, one, bias, zero, one, **options)[0]
-        momentum = self.momentum
-        if self.training:
-            self.num_batches_tracked.add_(1)
-            if momentum is None:
-                momentum = 1.0 / float(self.num_batches_tracked)
         output = edge_conv(
             x[None],
             neighbors[None],
@@ -98,7 +94,7 @@ class _OneLayerEdgeConv(PackedLayer):
             self.running_mean,
             self.running_var,
             training=self.training,
-            momentum=0.0 if momentum is None else momentum,
+            momentum=count_batch(self.momentum, self.training, self.num_batches_tracked),
             eps=self.eps,
             negative_slope=self.negative_slope,
         )

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
 from pointkernels.ops.knn import knn
+from pointkernels.ops.running_statistics import count_batch
 from pointkernels.reference import EdgeLayer
 
 
@@ -114,11 +115,6 @@ def edge_layer(weight: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d, negative_s
     """A linear map and its BatchNorm for one call. Counts a batch in training, as BatchNorm does."""
     if isinstance(norm, nn.SyncBatchNorm):
         raise TypeError(f"the layer must have a BatchNorm of its own process, got {norm}")
-    momentum = norm.momentum
-    if norm.training and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-        if momentum is None:
-            momentum = 1.0 / float(norm.num_batches_tracked)
     return EdgeLayer(
         weight,
         norm.weight,
@@ -126,7 +122,7 @@ def edge_layer(weight: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d, negative_s
         norm.running_mean,
         norm.running_var,
         training=norm.training or norm.running_mean is None,
-        momentum=0.0 if momentum is None else momentum,
+        momentum=count_batch(norm.momentum, norm.training, norm.num_batches_tracked),
         eps=norm.eps,
         negative_slope=negative_slope,
     )

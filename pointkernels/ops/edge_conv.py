@@ -41,7 +41,7 @@ def edge_conv(
     running_var: Tensor | None,
     *,
     training: bool,
-    momentum: float = 0.1,
+    momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
     negative_slope: float = 0.2,
 ) -> Tensor:
@@ -61,7 +61,7 @@ def edge_conv(
         running_mean: (C',), or None to keep no running statistics. Updated in place when training.
         running_var: (C',), or None. Updated in place when training.
         training: normalise by the statistics of this batch rather than the running ones.
-        momentum: weight of this batch in the running statistics.
+        momentum: weight of this batch in the running statistics, a number or a tensor ().
         eps: added to the variance.
         negative_slope: slope of LeakyReLU below zero, at least 0.
 

@@ -122,6 +122,17 @@ RULES = (
     ),
     Rule(
         ("*",),
+        none_of(r"ATOMS\.CAST?"),
+        "an atomic that is a loop of attempts (64 bits, or compare and swap) lets one thread through a round",
+    ),
+    Rule(
+        # All are built with the same flags; in others, roots are made of such instructions.
+        ("knn_kernel*", "farthest_point_sampling_kernel*", "ball_query_kernel*", "*product_kernel*"),
+        none_of(r"(?!F2I)\w+(?:\.\w+)*\.FTZ"),  # integers are divided by way of float32, by F2I.FTZ
+        "fast mathematics rounds denormal numbers to 0, so that distances rank otherwise than on a CPU",
+    ),
+    Rule(
+        ("*",),
         none_of(DOUBLE),
         "float32 work slipped into double precision, 1/2 to 1/64 as fast",
         except_for=IN_DOUBLE_BY_DESIGN,
@@ -130,6 +141,16 @@ RULES = (
         ("gather_edges_kernel<float,*",),
         hottest_loop("FADD", none_of(DOUBLE)),
         "double precision is for rows, once each; their edges are summed in float32",
+    ),
+    Rule(
+        ("farthest_point_sampling_kernel<float, 3>",),
+        hottest_loop("LDG", at_most(16, "LDG")),
+        "of four points that are not in registers, three coordinates and a rank each; the sample's are loaded once",
+    ),
+    Rule(
+        ("product_kernel<float,*", "transposed_product_kernel<float>"),
+        hottest_loop("FFMA", slots_per(1.45, "FFMA"), at_least(2, r"LDS\.(?:\w+\.)*128")),
+        "products are what the loop is for: sixteen for two 16-byte loads",
     ),
     # The canonical distance: a difference and a fused multiply-add for every coordinate, nothing split or contracted
     # otherwise.
