@@ -60,6 +60,9 @@ CLOUDS: dict[str, Callable[[], Tensor]] = {
     "very_far_from_origin": lambda: _random((1, 90, 3)) + 1e6,
     "huge": lambda: _random((1, 60, 3)) * 1e25,
     "tiny": lambda: _random((1, 60, 3)) * 1e-25,
+    "denormal_distances": lambda: _random((1, 60, 3)) * 1e-20,
+    "offset_by_one_element": lambda: _random((2, 45, 3)),
+    "offset_features": lambda: _random((1, 40, 32)),
     "density_contrast": _contrast,
     "nan": _with_nan,
     "all_nan": lambda: torch.full((1, 20, 3), torch.nan, dtype=torch.float64),
@@ -67,12 +70,20 @@ CLOUDS: dict[str, Callable[[], Tensor]] = {
     "many_blocks": lambda: _random((1, 1500, 3)),
 }
 
-FINITE = [name for name in CLOUDS if name not in ("nan", "all_nan", "infinity", "huge", "tiny")]
+NOT_FINITE = ("nan", "all_nan", "infinity")
+FINITE = [name for name in CLOUDS if name not in (*NOT_FINITE, "huge", "tiny", "denormal_distances")]
+
+
+def offset_by_one_element(tensor: Tensor) -> Tensor:
+    """A contiguous copy that is aligned to one element and no more, as `points[1:]` is."""
+    room = tensor.new_empty(tensor.numel() + 1)[1:]
+    return room.copy_(tensor.flatten()).view(tensor.shape)
 
 
 def cloud(name: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
     """A hard input (B, N, D). Rounding to the dtype makes further ties; that is wanted."""
-    return CLOUDS[name]().to(dtype).to(device)
+    points = CLOUDS[name]().to(dtype).to(device)
+    return offset_by_one_element(points) if name.startswith("offset") else points
 
 
 def named(names: Iterable[str]) -> list[ParameterSet]:

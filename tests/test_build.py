@@ -102,6 +102,16 @@ def test_toolkit_of_another_cuda_than_torchs(
         setup_py("9.2")
 
 
+def test_fast_mathematics_is_refused(
+    setup_py: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NVCC_APPEND_FLAGS", "-O3 --use_fast_math")
+    with pytest.raises(
+        SystemExit, match="NVCC_APPEND_FLAGS must not ask for fast mathematics.+got '-O3 --use_fast_math'"
+    ):
+        setup_py("13.0")
+
+
 def toolkit_version() -> str:
     printed = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"release (\d+\.\d+)", printed)

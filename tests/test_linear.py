@@ -72,7 +72,7 @@ def test_gradients_and_dispatch() -> None:
 def test_second_derivative_is_refused() -> None:
     x, weight = torch.randn(4, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
     (grad,) = torch.autograd.grad(pointkernels.linear(x, weight).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="linear and edge_conv_two_layer can be differentiated only once"):
+    with pytest.raises(RuntimeError, match="linear, edge_conv and edge_conv_two_layer can be differentiated only once"):
         grad.sum().backward()
 
 

@@ -109,4 +109,4 @@ def _backward_of_centered(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> t
 
 _linear = differentiable("pointkernels::_linear", _backward, _setup_context)
 _center_rows = differentiable("pointkernels::_center_rows", _backward_of_centered, _setup_centered)
-_linear_backward = differentiable_once("pointkernels::_linear_backward", "linear and edge_conv_two_layer")
+_linear_backward = differentiable_once("pointkernels::_linear_backward", "linear, edge_conv and edge_conv_two_layer")

@@ -15,6 +15,7 @@ pytestmark = [
     pytest.mark.skipif(emulated.CHECK != "none", reason="is what this test starts"),
 ]
 OPERATORS = ["tests/test_knn.py", "tests/test_farthest_point_sampling.py", "tests/test_edge_conv.py"]
+OPERATORS += ["tests/test_offset_inputs.py", "tests/test_precision_of_products.py"]
 
 
 def assert_clean(tests: list[str], chosen: str, at_least: int) -> None:
