@@ -62,9 +62,7 @@ def choose_cuda() -> tuple[Path | None, str]:
     """The toolkit to build the CUDA part with, or None, and the reason in words."""
     for variable in ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"):
         if re.search(r"use_fast_math|-ftz=true|--ftz true", os.environ.get(variable, "")):
-            sys.exit(
-                f"{variable} must not ask for fast mathematics, which ranks neighbours otherwise, got {os.environ[variable]!r}"
-            )
+            sys.exit(f"{variable} must not ask for fast mathematics, got {os.environ[variable]!r}")
     wanted = os.environ.get("POINTKERNELS_CUDA", "")
     if wanted not in ("", "0", "1"):
         sys.exit(f"POINTKERNELS_CUDA must be 0 or 1, got {wanted!r}")

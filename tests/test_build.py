@@ -107,7 +107,7 @@ def test_fast_mathematics_is_refused(
 ) -> None:
     monkeypatch.setenv("NVCC_APPEND_FLAGS", "-O3 --use_fast_math")
     with pytest.raises(
-        SystemExit, match="NVCC_APPEND_FLAGS must not ask for fast mathematics.+got '-O3 --use_fast_math'"
+        SystemExit, match="NVCC_APPEND_FLAGS must not ask for fast mathematics, got '-O3 --use_fast_math'"
     ):
         setup_py("13.0")
 
