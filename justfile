@@ -13,7 +13,7 @@ test *arguments:
 
 # The operator tests on the GPU.
 test-gpu:
-    pytest tests -k cuda
+    pytest tests -m "cuda and not slow"
 
 # The CUDA kernels on this CPU: every schedule, the race detector, the sanitizers; needs Linux and g++.
 test-emulation:
@@ -39,8 +39,8 @@ format:
 compile-cuda *arguments:
     python tools/compile_cuda.py {{arguments}}
 
-# Build, test, sanitize, measure and time everything on the GPU of this machine, in about ten minutes;
-# `just gpu-report --dry-run` needs none.
+# Build, test, measure and time on the GPU of this machine; then `just gpu-report --second` for compute-sanitizer and
+# what else takes long. `just gpu-report --dry-run` needs no GPU.
 gpu-report *arguments:
     python benchmarks/gpu_report.py {{arguments}}
 

@@ -13,6 +13,7 @@ import datetime
 import json
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,12 +22,16 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from gpu import context as shared
 from gpu import markdown, parts
+from gpu.context import ROOT, Context, missing
 from gpu.findings import FAULTS, Finding, Report, write
-from gpu.parts import BUILD, PARTS, ROOT, Context
+from gpu.parts import BUILD, FIRST, PARTS, SECOND
 
 RESULTS = Path(__file__).resolve().parent / "results" / "gpu"
-SECONDS = 480.0  # behind the build
+SECONDS = 330.0  # the whole command, the build included
+LEAST = 5.0  # with less than this no part is begun
+DRY_SECONDS = 900.0  # a CPU may be slow, and it compiles
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -35,8 +40,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--skip", nargs="+", choices=names, default=[], help="parts to leave out")
     parser.add_argument("--only", nargs="+", choices=names, help="leave out all parts but these")
+    parser.add_argument("--second", action="store_true", help=f"only {', '.join(part.name for part in SECOND)}")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the report (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for all parts behind the build (%(default)s)")
+    parser.add_argument("--seconds", type=float, help=f"for the whole command ({SECONDS:g}; a dry run {DRY_SECONDS:g})")
     parser.add_argument("--dry-run", action="store_true", help="without a GPU: small shapes on the CPU, nothing built")
     parser.add_argument("--worker", choices=("operators", "compiled", "training"), help=argparse.SUPPRESS)
     parser.add_argument("--worker-output", type=Path, help=argparse.SUPPRESS)
@@ -44,6 +50,13 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--worker-seconds", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--worker-machine", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.only is not None and options.second:
+        parser.error("--second and --only must not be given both, got both")
+    if options.only is None and (options.second or not options.dry_run):
+        chosen = SECOND if options.second else (BUILD, *FIRST)
+        options.only = [part.name for part in chosen if part.name not in options.skip]
+    if options.seconds is None:
+        options.seconds = DRY_SECONDS if options.dry_run else SECONDS
     if options.only is not None:
         options.skip = [name for name in names if name not in options.only]
     if not options.seconds > 0:
@@ -86,13 +99,13 @@ def commit() -> str:
 
 def environment(arguments: list[str], device: dict[str, str]) -> dict[str, Any]:
     """What the report is made with."""
-    needs = {*parts.BUILD_NEEDS, *parts.TEST_NEEDS, *parts.TRAINING_NEEDS}
+    needs = {*shared.BUILD_NEEDS, *shared.TEST_NEEDS, *shared.TRAINING_NEEDS}
     return {
         "GPU": ", ".join(device.values()),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
         "python": platform.python_version(),
-        "not installed": ", ".join(parts.missing(sorted(needs))),
+        "not installed": ", ".join(missing(sorted(needs))),
         "command": " ".join(["python benchmarks/gpu_report.py", *arguments]),
     }
 
@@ -100,7 +113,7 @@ def environment(arguments: list[str], device: dict[str, str]) -> dict[str, Any]:
 def run_parts(options: argparse.Namespace, context: Context, save: Any) -> None:
     """All parts in turn; `save` is called with what each of them found."""
 
-    def attempt(part: parts.Part, seconds: float) -> None:
+    def attempt(part: parts.Part, seconds: float) -> Finding:
         print(f"{part.name}: up to {seconds:.0f} s ...", flush=True)
         started = time.monotonic()
         try:
@@ -116,14 +129,19 @@ def run_parts(options: argparse.Namespace, context: Context, save: Any) -> None:
         if found.status in FAULTS and found.log:
             print("\n".join(f"    {line}" for line in found.log.splitlines()[-15:]))
         save(found)
+        return found
 
-    if BUILD.name in options.skip:
-        save(Finding(BUILD.name, "skipped"))
-    else:
-        attempt(BUILD, BUILD.seconds)
     deadline = time.monotonic() + options.seconds
     wanted = [part for part in PARTS if part.name not in options.skip]
-    shares = options.seconds / SECONDS
+    if BUILD.name in options.skip:
+        save(Finding(BUILD.name, "skipped"))
+    elif attempt(BUILD, min(BUILD.seconds, options.seconds)).status in FAULTS:
+        # They would test and time another build, or none.
+        for part in PARTS:
+            save(Finding(part.name, "skipped", note="the build failed" if part in wanted else ""))
+        return
+    left = deadline - time.monotonic()
+    shares = min(left / max(sum(part.seconds for part in wanted), 1.0), 1.0)
     for part in PARTS:
         if part not in wanted:
             save(Finding(part.name, "skipped"))
@@ -131,7 +149,7 @@ def run_parts(options: argparse.Namespace, context: Context, save: Any) -> None:
         # Everything that is not kept for the parts behind it.
         behind = sum(other.seconds for other in wanted[wanted.index(part) + 1 :]) * shares
         left = deadline - time.monotonic() - behind
-        if left < 5 * shares:
+        if left < LEAST * shares:
             save(Finding(part.name, "skipped", note="no time was left"))
             continue
         attempt(part, left)
@@ -158,6 +176,8 @@ def main(arguments: list[str]) -> int:
         return 1
     report = Report(environment(arguments, device))
     name = "dry-run" if options.dry_run else re.sub(r"[^a-z0-9]+", "-", device["name"].lower()).strip("-")
+    if options.second:
+        name += "-second"
 
     def save(found: Finding) -> None:
         report.findings.append(found)
@@ -167,11 +187,16 @@ def main(arguments: list[str]) -> int:
         except Exception:  # the numbers are safe, and the next parts still count
             traceback.print_exc()
 
+    where = options.output.resolve()
+    print(f"results go into {where / name}.json and .md after every part, cases into {where / name}-parts", flush=True)
     with tempfile.TemporaryDirectory() as work:
-        run_parts(options, Context(options.dry_run, Path(work), report, device.get("compute_cap")), save)
-    print(f"\n{(options.output / f'{name}.md').read_text()}\nsaved in {options.output / name}.json and .md")
+        kept = where / f"{name}-parts"
+        run_parts(options, Context(options.dry_run, Path(work), report, device.get("compute_cap"), kept), save)
+    print(f"\n{(where / f'{name}.md').read_text()}\nsaved in {where / name}.json and .md")
     return int(any(found.status in FAULTS for found in report.findings))
 
 
 if __name__ == "__main__":
+    # An exit, unlike the end that the signal would bring, stops the processes that were started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(sys.argv[1:]))

@@ -59,8 +59,12 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     set_knn_path("auto")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the devices that a test's markers exclude; begin with what takes long."""
+    """Leave out the devices that a test's markers exclude; mark what runs on a GPU; begin with what takes long."""
+    for item in items:
+        if getattr(getattr(item, "callspec", None), "params", {}).get("device") == "cuda":
+            item.add_marker("cuda")
 
     def is_excluded(item: pytest.Item) -> bool:
         callspec = getattr(item, "callspec", None)

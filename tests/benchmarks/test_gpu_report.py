@@ -9,14 +9,18 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gpu_report
 import pytest
-from gpu import findings, markdown, parts, processes, worker
+import torch
+from gpu import constants, findings, floors, markdown, parts, processes, suite, worker
+from gpu import context as shared
+from gpu.context import Context
 from gpu.findings import Finding, Report
-from gpu.parts import Context, Part
+from gpu.parts import Part
 from gpu.processes import Finished
 
 # ---- processes
@@ -92,11 +96,19 @@ def test_a_worker_that_never_starts_is_not_tried_forever(monkeypatch: pytest.Mon
 
 
 def test_machine_constants_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    outputs = iter(["", '{"copy_bandwidth": 4e12}', "", "oops"])
+    outputs = iter(["", '{"copy_bandwidth": 4e12}', "", "oops", "", '{"copy_bandwidth": 4e12, "launch": 0}'])
     monkeypatch.setattr(Context, "run", lambda *_: Finished(0, 1.0, next(outputs)))
     found = parts.machine(context(tmp_path), 60)
     assert (found.status, found.found) == ("ok", {"copy_bandwidth": 4e12})
     assert parts.machine(context(tmp_path), 60).status == "failed"
+    found = parts.machine(context(tmp_path), 60)
+    assert (found.status, found.note) == ("failed", "launch must lie in [2e-07, 0.0001], got 0")
+    assert found.found == {"copy_bandwidth": 4e12}  # no floor is computed from the other
+
+
+def test_what_a_device_lacks_is_plausible() -> None:
+    assert constants.implausible({**floors.ASSUMED, "cluster_barrier": 0, "name": "One", "l2_bytes": 1}) == {}
+    assert list(constants.implausible({"block_barrier": 0.0, "warp_maximum": 1.0})) == ["block_barrier", "warp_maximum"]
 
 
 JUNIT = """<?xml version="1.0"?><testsuites><testsuite>
@@ -109,17 +121,43 @@ JUNIT = """<?xml version="1.0"?><testsuites><testsuite>
 
 def test_results_of_the_tests(tmp_path: Path) -> None:
     (tmp_path / "junit.xml").write_text(JUNIT)
-    assert parts.read_junit(tmp_path / "junit.xml") == {
-        "failed": 2, "skipped": 1, "passed": 1, "failures": ["tests.test_knn::test_b[cuda]", "::tests.test_c"],
+    assert suite.read_junit(tmp_path / "junit.xml") == {
+        "failed": 2, "skipped": 1, "passed": 1, "on_gpu": 1,
+        "failures": ["tests.test_knn::test_b[cuda]", "::tests.test_c"],
     }  # fmt: skip
-    assert parts.read_junit(tmp_path / "none.xml") == {}
+    assert suite.read_junit(tmp_path / "none.xml") == {}
 
 
 def test_no_test_on_the_gpu_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(Context, "run", lambda *_, **__: Finished(5, 1.0, "no tests ran"))
-    found = parts.suite(context(tmp_path), 60)
+    found = suite.suite(context(tmp_path), 60)
     assert found.status == "failed"
     assert "no test ran on the GPU" in found.note
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("test_a[cuda]", "ok"), ("test_a[random-cuda-8]", "ok"), ("test_cuda_build[cpu-avx2]", "failed"),
+     ("test_as_on_cuda", "failed")],
+)  # fmt: skip
+def test_only_tests_on_the_gpu_count(name: str, status: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def run(*_: Any, **__: Any) -> Finished:
+        (tmp_path / "junit.xml").write_text(f'<testsuite><testcase classname="t" name="{name}"/></testsuite>')
+        return Finished(0, 1.0, "1 passed")
+
+    monkeypatch.setattr(Context, "run", run)
+    found = suite.suite(context(tmp_path), 60)
+    assert (found.status, found.found["passed"]) == (status, 1)
+    assert ("no test ran on the GPU" in found.note) == (status == "failed")
+
+
+def test_the_marker_selects_no_test_by_its_name() -> None:
+    """Without a GPU nothing is left; with one, only tests whose parameters say so."""
+    command = [sys.executable, "-m", "pytest", "tests/test_knn.py", "tests/test_layers.py", "--collect-only", "-q"]
+    done = subprocess.run([*command, "-m", suite.ON_GPU], cwd=shared.ROOT, capture_output=True, text=True)
+    collected = [line for line in done.stdout.splitlines() if "::" in line]
+    assert (done.returncode, bool(collected)) == ((0, True) if torch.cuda.is_available() else (5, False)), done.stdout
+    assert all(suite.is_on_gpu(line) for line in collected)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +224,64 @@ def test_no_part_begins_without_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found[1].status, found[1].note) == ("skipped", "no time was left")
 
 
+def test_nothing_runs_behind_a_failed_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From end to end: pip fails, at once, with exit status 1 and a report that says why nothing else ran."""
+    monkeypatch.setattr(gpu_report, "gpu", lambda: {"name": "A GPU", "compute_cap": "9.0"})
+    monkeypatch.setattr(gpu_report, "commit", str)
+    ran: list[str] = []
+
+    def run(self: Context, name: str, *_: Any, **__: Any) -> Finished:
+        ran.append(name)
+        return Finished(1, 1.0, "error: no member named x")
+
+    monkeypatch.setattr(Context, "run", run)
+    assert gpu_report.main(["--output", str(tmp_path)]) == 1
+    assert ran == ["build"]
+    found = json.loads((tmp_path / "a-gpu.json").read_text())["findings"]
+    first = [part.name for part in parts.FIRST]
+    assert {f["part"]: f["status"] for f in found if f["part"] != "build"} == {p.name: "skipped" for p in parts.PARTS}
+    assert [f["part"] for f in found if f["note"] == "the build failed"] == first
+    ran.clear()
+    assert gpu_report.main(["--output", str(tmp_path), "--skip", "build", "machine"]) == 1  # asked for: parts run
+    assert "build" not in ran
+    assert "suite" in ran
+
+
+def test_the_build_is_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    times: dict[str, float] = {}
+    now = [0.0]
+
+    def taking(name: str, seconds: float) -> Part:
+        def run(_: Context, most: float) -> Finding:
+            times[name] = most
+            now[0] += seconds
+            return Finding(name, "ok")
+
+        return Part(name, run, 40.0)
+
+    monkeypatch.setattr(gpu_report, "BUILD", replace(taking("build", 140.0), seconds=150.0))
+    monkeypatch.setattr(gpu_report, "PARTS", [taking("a", 10.0), taking("b", 10.0)])
+    monkeypatch.setattr(gpu_report, "time", Namespace(monotonic=lambda: now[0]))
+    gpu_report.run_parts(Namespace(skip=[], seconds=330.0), context(Path()), lambda _: None)
+    assert times == {"build": 150.0, "a": 330.0 - 140.0 - 40.0, "b": 330.0 - 140.0 - 10.0}
+    assert parts.BUILD.seconds + sum(part.seconds for part in parts.FIRST) <= gpu_report.SECONDS
+    assert sum(part.seconds for part in parts.SECOND) <= gpu_report.SECONDS
+
+
+def test_a_report_that_is_killed_leaves_what_was_found(tmp_path: Path) -> None:
+    """Every part's end, and every case of the part that is running, are on the disk by then."""
+    command = [sys.executable, gpu_report.__file__, "--dry-run", "--only", "machine", "operators"]
+    with subprocess.Popen([*command, "--output", str(tmp_path)], stdout=subprocess.DEVNULL) as process:
+        cases = tmp_path / "dry-run-parts" / "operators.json"
+        while process.poll() is None and not (cases.exists() and len(json.loads(cases.read_text())["cases"]) > 1):
+            time.sleep(0.01)
+        process.terminate()
+    assert process.returncode == 143
+    assert json.loads(cases.read_text())["cases"][0]["rows"]
+    found = {f["part"]: f["status"] for f in json.loads((tmp_path / "dry-run.json").read_text())["findings"]}
+    assert found["machine"] == "dry run"
+
+
 def full_report() -> Report:
     call = [1e-5, 2e-5, 3e-5]
     row = {"contender": "pointkernels", "ours": True, "status": "ok", "note": "", "call": call, "device": [1e-5] * 3}
@@ -235,6 +331,7 @@ def test_the_report_in_json(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--skip", "nonsense"], "invalid choice: 'nonsense'"),
+        (["--second", "--only", "suite"], "--second and --only must not be given both, got both"),
         (["--seconds", "0"], "--seconds must be positive, got 0"),
         (["--output", __file__], "--output must be a folder, got "),
     ],
@@ -266,3 +363,16 @@ def test_dry_run(tmp_path: Path) -> None:
     skipped = dict.fromkeys(["build", *(part.name for part in parts.PARTS)], "skipped")
     assert found == {**skipped, "machine": "dry run", "training": "dry run"}
     assert (tmp_path / "dry-run.md").read_text() in done.stdout
+    first, *_, last = done.stdout.splitlines()
+    assert str(tmp_path.resolve() / "dry-run.json") in first
+    assert str(tmp_path.resolve() / "dry-run.json") in last
+
+
+def test_the_two_calls_are_all_parts() -> None:
+    def chosen(*arguments: str) -> list[str]:
+        skip = gpu_report.parse_arguments(list(arguments)).skip
+        return [part.name for part in (parts.BUILD, *parts.PARTS) if part.name not in skip]
+
+    assert chosen() + chosen("--second") == chosen("--dry-run")
+    assert chosen("--skip", "build", "suite") == ["machine", "operators", "training"]
+    assert gpu_report.parse_arguments([]).seconds == 330

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from gpu import exercise, parts, sanitizer
+from gpu import exercise, parts, sanitizer, sanitizing
+from gpu.context import Context
 from gpu.findings import Report
-from gpu.parts import Context
 from gpu.processes import Finished
 
 # ---- compute-sanitizer
@@ -105,8 +107,28 @@ def test_what_the_sanitizer_finds(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert {tool: outcome["status"] for tool, outcome in found.found.items()} == {
         "memcheck": "ok", "racecheck": "failed", "initcheck": "ok", "synccheck": "timed out",
     }  # fmt: skip
+    kept = json.loads((tmp_path / "sanitizer.json").read_text())
+    assert kept == found.found  # written after every tool
     monkeypatch.setattr(sanitizer, "find", lambda: None)
     assert parts.check_with_sanitizer(Context(False, tmp_path, Report({}), "9.0"), 60).status == "unavailable"
+
+
+def test_tools_run_one_at_a_time_and_only_with_time_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now, given = [0.0], {}
+
+    def run(self: Context, name: str, command: list[str], seconds: float, **environment: str) -> Finished:
+        assert command[-2:] == ["--clouds", "3"]
+        given[name] = seconds
+        now[0] += 45
+        return Finished(0, 45.0, CLEAN)
+
+    monkeypatch.setattr(Context, "run", run)
+    monkeypatch.setattr(sanitizer, "find", lambda: "cs")
+    monkeypatch.setattr(sanitizing, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    found = parts.check_with_sanitizer(Context(False, tmp_path, Report({}), "9.0"), 100)
+    assert given == {"memcheck": 50, "racecheck": 55}  # each has the device for itself
+    assert found.status == "ok"
+    assert [found.found[tool]["note"] for tool in ("initcheck", "synccheck")] == ["no time was left"] * 2
 
 
 def test_the_sanitizers_program_runs(capsys: pytest.CaptureFixture[str]) -> None:
