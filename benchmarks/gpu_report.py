@@ -44,7 +44,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the report (default: %(default)s)")
     parser.add_argument("--seconds", type=float, help=f"for the whole command ({SECONDS:g}; a dry run {DRY_SECONDS:g})")
     parser.add_argument("--dry-run", action="store_true", help="without a GPU: small shapes on the CPU, nothing built")
-    parser.add_argument("--worker", choices=("operators", "compiled", "training"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=("kernels", "operators", "compiled", "training"), help=argparse.SUPPRESS)
     parser.add_argument("--worker-output", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--worker-device", choices=("cpu", "cuda"), help=argparse.SUPPRESS)
     parser.add_argument("--worker-seconds", type=float, help=argparse.SUPPRESS)

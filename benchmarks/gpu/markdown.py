@@ -90,6 +90,25 @@ def _operators(title: str, found: dict[str, Any]) -> list[str]:
     return [f"## {title}", "", *table(head, rows)] if rows else []
 
 
+def _kernels(found: dict[str, Any]) -> list[str]:
+    rows = []
+    for case in found.get("cases", []):
+        remarks = "; ".join(filter(None, [case.get("error", ""), case.get("note", "")]))
+        if "launches" in case:
+            rows.append(
+                [case["case"], f"{case['launches']:g} launches", digits(case["microseconds"]), "", "", "", remarks]
+            )
+        else:
+            rows.append([case["case"], "", "", "", "", "", remarks])
+        for kernel in case.get("kernels", []):
+            shape = " x ".join(str(kernel[side]) for side in ("grid", "block") if kernel[side])
+            numbers = [str(kernel[what] or "") for what in ("registers", "shared")]
+            times = "" if kernel["times"] == 1 else f"{kernel['times']:g} times"
+            rows.append(["", kernel["name"], digits(kernel["microseconds"]), shape, *numbers, times])
+    head = ["case", "kernel", "us", "grid x block", "registers", "shared bytes", "remarks"]
+    return ["## Kernels", "", *table(head, rows)] if rows else []
+
+
 def _training(found: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for case in found.get("cases", []):
@@ -118,6 +137,7 @@ def render(report: Report) -> str:
     lines += _constants(report.found("machine"))
     lines += _suite(report.found("suite"))
     lines += _sanitizer(report.found("sanitizer"))
+    lines += _kernels(report.found("kernels"))
     lines += _operators("Operators", report.found("operators"))
     lines += _operators("Against torch.compile", report.found("compiled"))
     lines += _training(report.found("training"))

@@ -119,7 +119,8 @@ BUILD = Part("build", build, 150)
 FIRST = (
     Part("machine", machine, 35),
     Part("suite", suite, 65),
-    Part("operators", measured("operators"), 60),
+    Part("kernels", measured("kernels"), 15),
+    Part("operators", measured("operators"), 45),
     Part("training", measured("training"), 20),
 )
 # Another one, on the same machine, where the build still is.

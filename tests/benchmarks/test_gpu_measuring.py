@@ -15,7 +15,7 @@ import pytest
 import timing
 import torch
 from contenders import Settings, Verdict
-from gpu import cases, floors, operators, training, worker
+from gpu import cases, floors, kernels, markdown, operators, training, worker
 
 CPU = operators.plan("cpu", compiled=False)
 
@@ -217,3 +217,46 @@ def test_a_worker_without_time_says_so(tmp_path: Path) -> None:
     assert worker.work(task(tmp_path / "found.json", seconds=-1.0)) == 0
     found = json.loads((tmp_path / "found.json").read_text())["cases"]
     assert {case["note"] for case in found} == {"no time was left"}
+
+
+# ---- kernels
+
+
+def event(name: str, start: float, microseconds: float, category: str = "kernel") -> dict[str, Any]:
+    arguments = {"grid": [8, 1, 1], "block": [128, 1, 1], "registers per thread": 40, "shared memory": 512}
+    return {"cat": category, "name": name, "ts": start, "dur": microseconds, "args": arguments}
+
+
+KNN = "void pointkernels::cuda::(anonymous namespace)::knn_kernel<float, 1>(pointkernels::cuda::KnnArguments<float>)"
+
+
+def test_the_launches_of_a_call_are_read_from_a_trace() -> None:
+    """In the order of the call, whatever that of the trace; what the host does is no launch."""
+    calls = [
+        [event("Memset (Device)", 10.0 * n, 1.0, "gpu_memset"), event(KNN, 10.0 * n + 2, 5.0 + n)] for n in range(3)
+    ]
+    host = {"cat": "cpu_op", "name": "aten::empty", "ts": 0.0, "dur": 99.0}
+    found = kernels.read([host, *calls[1], *calls[0], *calls[2]], 3)
+    assert (found["launches"], found["microseconds"]) == (2, 7)
+    first, second = found["kernels"]
+    assert (first["name"], first["times"], first["microseconds"]) == ("Memset", 1, 1)
+    assert (second["name"], second["microseconds"]) == ("knn_kernel<float, 1>", 6)
+    assert (second["grid"], second["block"], second["registers"], second["shared"]) == ([8, 1, 1], [128, 1, 1], 40, 512)
+
+
+def test_calls_that_differ_are_summed_by_kernel() -> None:
+    found = kernels.read([event("a", 0, 1.0), event("b", 1, 2.0), event("a", 2, 3.0)], 2)
+    assert found["launches"] == 1.5
+    assert [(row["name"], row["times"], row["microseconds"]) for row in found["kernels"]] == [
+        ("a", 1, 2),
+        ("b", 0.5, 2),
+    ]
+
+
+def test_kernels_of_a_case_on_a_cpu() -> None:
+    """Where there are none; the profiler runs all the same."""
+    found = kernels.measure(cases.cases(dry_run=True)[0], operators.plan("cpu", compiled=False))
+    assert (found["launches"], found["kernels"], found["rows"]) == (0, [], [])
+    text = "\n".join(markdown._kernels({"cases": [found, {"case": "x", "rows": [], "error": "E"}]}))
+    assert "| 0 launches |" in text
+    assert "| x |  |  |  |  |  | E |" in text

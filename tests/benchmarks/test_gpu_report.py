@@ -374,5 +374,5 @@ def test_the_two_calls_are_all_parts() -> None:
         return [part.name for part in (parts.BUILD, *parts.PARTS) if part.name not in skip]
 
     assert chosen() + chosen("--second") == chosen("--dry-run")
-    assert chosen("--skip", "build", "suite") == ["machine", "operators", "training"]
+    assert chosen("--skip", "build", "suite") == ["machine", "kernels", "operators", "training"]
     assert gpu_report.parse_arguments([]).seconds == 330
