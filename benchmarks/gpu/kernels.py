@@ -29,7 +29,7 @@ ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 def short_name(name: str) -> str:
     """A kernel's name without its return type, namespaces and parameters."""
     name = re.sub(r"\(anonymous namespace\)::|<unnamed>::", "", name)
-    return re.sub(r"^void |\b\w+::|\(.*$", "", name)
+    return re.sub(r"^void |\b\w+::|\(.*$", "", name).strip()
 
 
 def read(events: Iterable[dict[str, Any]], calls: int) -> dict[str, Any]:
