@@ -6,6 +6,7 @@ Within `with emulated.device("random-1")`, `pointkernels.knn(points, 20)` with p
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shutil
 import subprocess
@@ -46,6 +47,16 @@ class EmulatedLibrary:
     def failure(self) -> str:
         """What was wrong with the last grid; empty if nothing."""
         return str(self._library.emulated_failure().decode())
+
+    def counters(self) -> dict[str, Any]:
+        """What has been counted since reset_counters(); only with the check "counters" (csrc/emulation/counters.h)."""
+        self._library.emulated_counters.restype = ctypes.c_char_p
+        counted: dict[str, Any] = json.loads(self._library.emulated_counters())
+        return counted
+
+    def reset_counters(self) -> None:
+        """Begin to count anew."""
+        self._library.emulated_reset_counters()
 
     def call(self, name: str, *arguments: Any) -> int:
         """Call an exported function that returns an int."""

@@ -54,6 +54,7 @@ CHECKS = {
     "sanitizers": Check(every=("-DPK_EMULATION_SANITIZED",), cuda=SANITIZERS, link=SANITIZERS),
     # See csrc/emulation/races.h: the compiler's calls go to our own functions.
     "races": Check(every=("-DPK_EMULATION_RACES",), cuda=("-fsanitize=thread",)),
+    "counters": Check(every=("-DPK_EMULATION_COUNTERS",), cuda=("-fsanitize=thread",)),
 }
 
 
@@ -69,8 +70,9 @@ def sources_of(given: list[Path], check: str) -> list[Path]:
     """Everything to be compiled, the largest first: CUDA sources, operator files, and the emulation."""
     chosen = given or [*(CSRC / "cuda").glob("*.cu"), *(CSRC / "cuda").glob("*_binding.cpp")]
     left_out = set() if given == [] else {OPERATORS}
-    if check != "races":
-        left_out |= {SHIM / "races.cpp", SHIM / "race_hooks.cpp"}
+    if check not in ("races", "counters"):
+        left_out.add(SHIM / "access_hooks.cpp")
+    left_out |= {SHIM / f"{other}.cpp" for other in ("races", "counters") if other != check}
     sources = [path.resolve() for path in chosen] + [path for path in SHIM.glob("*.cpp") if path not in left_out]
     return sorted(sources, key=lambda path: (path.suffix != ".cu", -path.stat().st_size))
 

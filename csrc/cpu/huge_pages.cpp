@@ -140,9 +140,9 @@ Tensor on_huge_pages(Tensor result) {
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(result.get(), &device_index));
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_layout(result.get(), &layout));
   AtenTensorHandle moved;
-  TORCH_ERROR_CODE_CHECK(torch_from_blob(block, result.dim(), result.sizes().data(), result.strides().data(), 0,
-                                                dtype, device_type, device_index, &moved, layout, nullptr, 0,
-                                                leave_block, reinterpret_cast<void*>(size)));
+  TORCH_ERROR_CODE_CHECK(torch_from_blob(block, result.dim(), result.sizes().data(), result.strides().data(), 0, dtype,
+                                         device_type, device_index, &moved, layout, nullptr, 0, leave_block,
+                                         reinterpret_cast<void*>(size)));
   return Tensor(moved);
 }
 

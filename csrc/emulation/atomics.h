@@ -1,6 +1,7 @@
 // Atomic operations and fences. Threads are never interrupted, so plain operations are atomic.
 #pragma once
 
+#include "counters.h"
 #include "races.h"
 
 namespace emulation {
@@ -18,6 +19,7 @@ using Same = typename Identity<T>::type;
 template <typename T, typename Change>
 __attribute__((no_sanitize("thread"), noinline)) T atomic_change(T* address, const Change& change) {
   races::note(address, sizeof(T), races::Kind::kAtomic, __builtin_return_address(0));
+  counters::note(address, sizeof(T), races::Kind::kAtomic, __builtin_return_address(0));
   const T old = *address;
   *address = change(old);
   return old;

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "cluster.h"
+#include "counters.h"
 #include "cuda_pipeline.h"
 #include "races.h"
 #include "shared_memory.h"
@@ -101,13 +102,21 @@ void Block::begin_thread() {
 void Block::resume(unsigned thread) {
   running_ = thread;
   threadIdx = place_in(shape_, thread);
+  counters::in_kernel(true);
   threads_[thread]->fiber.resume();
+  counters::in_kernel(false);
 }
 
 bool Block::holds_shared(const void* address) const {
   const unsigned char* const byte = static_cast<const unsigned char*>(address);
   return (byte >= static_shared_begin() && byte < static_shared_end()) ||
          (byte >= dynamic_ && byte < dynamic_ + dynamic_bytes_);
+}
+
+bool Block::holds_deposits(const void* address) const {
+  const unsigned char* const byte = static_cast<const unsigned char*>(address);
+  const auto* const received = reinterpret_cast<const unsigned char*>(threads_[running_]->received);
+  return byte >= received && byte < received + sizeof(Thread::received);
 }
 
 unsigned Block::wait_at_barrier(const Site& site, bool predicate) {
@@ -171,6 +180,7 @@ void Block::complete_collective(unsigned first, unsigned mask, const Site& site,
       if (mask >> from & 1) receiver.received[from] = threads_[first + from]->deposit;
     }
   }
+  counters::count_collective();
   if (orders_memory) races::order_lanes(first, mask);
 }
 
@@ -196,6 +206,7 @@ bool Block::release_barrier() {
     votes_ += threads_[t]->predicate;
   }
   races::order_block();
+  counters::count_barrier();
   return true;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "counters.h"
 #include "races.h"
 #include "shared_memory.h"
 
@@ -48,7 +49,10 @@ std::string Cluster::run(const std::vector<uint3>& indices, const dim3& shape, s
       next.enter();
       ran = run_block(rank, random) || ran;
       std::string failure = next.failure();
-      if (failure.empty() && next.has_returned()) failure = races::end_block(rank);
+      if (failure.empty() && next.has_returned()) {
+        counters::end_block();
+        failure = races::end_block(rank);
+      }
       next.leave();
       if (!failure.empty()) return failure;
     }

@@ -46,4 +46,19 @@ std::string file_and_line(const void* place) {
   return callers.size() == 1 ? callers.front() : callers.front() + " (within " + callers.back() + ")";
 }
 
+std::string function_name(const void* function) {
+  Dl_info library;
+  if (dladdr(function, &library) == 0) return "unknown";
+  std::ostringstream offset;
+  offset << "0x" << std::hex << reinterpret_cast<uintptr_t>(function) - reinterpret_cast<uintptr_t>(library.dli_fbase);
+  const std::vector<std::string> lines = lines_of(std::string("addr2line --functions --demangle --exe='") +
+                                                  library.dli_fname + "' " + offset.str() + " 2>/dev/null");
+  if (lines.empty()) return "unknown";
+  std::string name = lines.front();
+  const std::string unnamed = "(anonymous namespace)::";
+  const size_t begin = name.rfind(unnamed, name.find('<'));
+  if (begin != std::string::npos) name = name.substr(begin + unnamed.size());
+  return name.substr(0, name.find('('));
+}
+
 }  // namespace emulation

@@ -9,6 +9,8 @@ namespace emulation {
 
 class Fiber {
  public:
+  static constexpr size_t kStackBytes = 128 << 10;
+
   Fiber();
   ~Fiber();
   Fiber(const Fiber&) = delete;

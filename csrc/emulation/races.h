@@ -11,7 +11,7 @@
 //     or with no cluster barrier before that block ends.
 //
 // Only compiled in with PK_EMULATION_RACES, and with -fsanitize=thread for the kernels alone: the compiler then calls
-// a function before every access to memory, and race_hooks.cpp provides these functions in place of ThreadSanitizer.
+// a function before every access to memory, and access_hooks.cpp provides these functions in place of ThreadSanitizer.
 // Not seen: races on global memory, and what only a GPU's weaker memory order brings forth.
 #pragma once
 

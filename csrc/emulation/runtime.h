@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "counters.h"
 #include "grid.h"
 #include "vector_types.h"
 
@@ -73,6 +74,7 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, 
 }
 
 inline cudaError_t cudaMemsetAsync(void* address, int value, size_t bytes, cudaStream_t) {
+  emulation::counters::count_memset();
   std::memset(address, value, bytes);
   return cudaSuccess;
 }
@@ -130,6 +132,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
     const auto& [function, values] = *static_cast<decltype(call)*>(pair);
     std::apply(function, values);
   };
+  emulation::counters::start_grid(address, &call);
   const bool ended_well = emulation::run_grid(grid, cluster, config->blockDim, config->dynamicSmemBytes, run, &call);
   return ended_well ? cudaSuccess : cudaErrorLaunchFailure;
 }

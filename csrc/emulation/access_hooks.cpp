@@ -3,13 +3,23 @@
 // not linked.
 #include <cstddef>
 
+#include "counters.h"
 #include "races.h"
 
 using emulation::races::Kind;
-using emulation::races::note;
+
+namespace {
+
+// One of the two is compiled in.
+inline __attribute__((always_inline)) void accessed(const void* address, size_t bytes, Kind kind, const void* place) {
+  emulation::races::note(address, bytes, kind, place);
+  emulation::counters::note(address, bytes, kind, place);
+}
+
+}  // namespace
 
 #define PK_HOOK(name, bytes, kind) \
-  void __tsan_##name##bytes(void* address) { note(address, bytes, kind, __builtin_return_address(0)); }
+  void __tsan_##name##bytes(void* address) { accessed(address, bytes, kind, __builtin_return_address(0)); }
 
 #define PK_HOOKS(bytes)                       \
   PK_HOOK(read, bytes, Kind::kRead)           \
@@ -32,8 +42,10 @@ PK_HOOKS(4)
 PK_HOOKS(8)
 PK_HOOKS(16)
 
-void __tsan_read_range(void* address, size_t bytes) { note(address, bytes, Kind::kRead, __builtin_return_address(0)); }
+void __tsan_read_range(void* address, size_t bytes) {
+  accessed(address, bytes, Kind::kRead, __builtin_return_address(0));
+}
 void __tsan_write_range(void* address, size_t bytes) {
-  note(address, bytes, Kind::kWrite, __builtin_return_address(0));
+  accessed(address, bytes, Kind::kWrite, __builtin_return_address(0));
 }
 }
