@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gpu import alternatives
 from gpu.findings import Report
 
 # Name, unit, and factor from the unit of the program.
@@ -51,6 +52,11 @@ def _parts(report: Report) -> list[str]:
 def _constants(found: dict[str, Any]) -> list[str]:
     rows = [[what, f"{digits(found[name] * scale)} {unit}"] for name, what, unit, scale in CONSTANTS if found.get(name)]
     return ["## The machine", "", *table(["constant", "measured"], rows)] if rows else []
+
+
+def _alternatives(found: dict[str, Any]) -> list[str]:
+    rows = alternatives.rows(found)
+    return ["## Prototypes side by side", "", *table(["", "way", "us", "/ fastest"], rows)] if rows else []
 
 
 def _suite(found: dict[str, Any]) -> list[str]:
@@ -116,6 +122,7 @@ def render(report: Report) -> str:
     about = "\n".join(f"- {name}: {value}" for name, value in report.environment.items() if value)
     lines = ["# GPU report", "", about, "", *_parts(report)]
     lines += _constants(report.found("machine"))
+    lines += _alternatives(report.found("alternatives"))
     lines += _suite(report.found("suite"))
     lines += _sanitizer(report.found("sanitizer"))
     lines += _operators("Operators", report.found("operators"))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu import floors, processes, sanitizer
+from gpu.alternatives import alternatives
 from gpu.findings import Finding, Report
 from gpu.processes import Finished
 
@@ -266,6 +267,7 @@ class Part:
 BUILD = Part("build", build, 900)
 PARTS = (
     Part("machine", machine, 35),
+    Part("alternatives", alternatives, 15),
     Part("suite", suite, 130),
     Part("operators", measured("operators"), 110),
     Part("training", measured("training"), 30),

@@ -1,0 +1,30 @@
+// The prototypes at small sizes, for the test that runs them on a CPU.
+#include "../../../csrc/emulation/export.h"
+#include "gather.cuh"
+#include "sampling.cuh"
+#include "sampling_list.cuh"
+
+namespace {
+
+std::vector<prototypes::Trial> small_trials() {
+  using namespace prototypes;
+  // Sizes that do not fill the last threads, lists that end before their steps do, and a split with fewer rows.
+  std::vector<Trial> trials = {
+      sampling_trial<1, 4>(2, 101, 30), sampling_trial<2, 16>(1, 1000, 8),  sampling_trial<4, 8>(1, 1000, 8),
+      sampling_trial<8, 4>(2, 1024, 8), sampling_trial<16, 2>(1, 1000, 40), sampling_trial<16, 4>(1, 2048, 8),
+      list_trial<1>(2, 2, 40, 0.0f),    list_trial<2>(2, 1, 70, 0.0f),      list_trial<4>(2, 1, 30, 0.05f),
+  };
+  for (Trial& trial : gather_trials(2, 37, 64, 5)) trials.push_back(std::move(trial));
+  return trials;
+}
+
+}  // namespace
+
+PK_EXPORT int prototype_count() { return static_cast<int>(small_trials().size()); }
+
+// 0 right, 1 wrong, 2 the launch failed.
+PK_EXPORT int prototype_outcome(int number) {
+  const prototypes::Trial trial = small_trials()[static_cast<size_t>(number)];
+  if (trial.launch(nullptr) != cudaSuccess) return 2;
+  return trial.is_right() ? 0 : 1;
+}
