@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
@@ -15,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gpu import floors, processes, sanitizer
+from gpu import floors, processes, programs, sanitizer
 from gpu.alternatives import alternatives
+from gpu.constants import sifted
 from gpu.findings import Finding, Report
 from gpu.processes import Finished
 
@@ -194,22 +194,16 @@ def check_with_sanitizer(context: Context, seconds: float) -> Finding:
 
 def machine(context: Context, seconds: float) -> Finding:
     """The constants of the machine, by a program of our own; a dry run takes the assumed ones."""
-    source, program = BENCHMARKS / "machine" / "constants.cu", context.work / "constants"
-    nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
-    target = (context.capability or "9.0").replace(".", "")
-    command = [nvcc, "-std=c++17", "-O3", "-gencode", f"arch=compute_{target},code=sm_{target}", str(source)]
-    command += ["-o", str(program)]
+    program = context.work / "constants"
+    command = programs.compile_command("constants", program, context.capability)
     if context.dry_run:
         return Finding("machine", "dry run", 0.0, "assumed", (" ".join(command),), dict(floors.ASSUMED))
     started = time.monotonic()
     done = context.run("machine-build", command, seconds)
     if done.code == 0:
         done = context.run("machine", [str(program)], seconds - (time.monotonic() - started))
-    try:
-        constants = json.loads(done.output) if done.code == 0 else {}
-    except ValueError:
-        constants = {}
-    return finding("machine", done, bool(constants), "", command, **constants)
+    constants, note = sifted(programs.read(done.output) if done.code == 0 else {})
+    return finding("machine", done, bool(constants) and not note, note, command, **constants)
 
 
 def measured(part: str) -> Callable[[Context, float], Finding]:
