@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "prototypes/gather.cuh"
+#include "prototypes/neighbors.cuh"
 #include "prototypes/sampling.cuh"
 #include "prototypes/sampling_list.cuh"
 #include "stopwatch.cuh"
@@ -32,6 +33,9 @@ std::vector<Trial> all_trials() {
   for (const int channels : {64, 256}) {
     for (Trial& trial : gather_trials(kClouds, 1024, channels, 20)) trials.push_back(std::move(trial));
   }
+  trials.push_back(neighbor_trial("candidates in registers, 2 blocks", registers_kernel<32, 2>, kClouds, 1024, 20, 0));
+  trials.push_back(neighbor_trial("candidates in registers, 3 blocks", registers_kernel<32, 3>, kClouds, 1024, 20, 0));
+  trials.push_back(neighbor_trial("queue and list", queue_kernel, kClouds, 1024, 20, 0));
   return trials;
 }
 

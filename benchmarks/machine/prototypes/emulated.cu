@@ -1,6 +1,7 @@
 // The prototypes at small sizes, for the test that runs them on a CPU.
 #include "../../../csrc/emulation/export.h"
 #include "gather.cuh"
+#include "neighbors.cuh"
 #include "sampling.cuh"
 #include "sampling_list.cuh"
 
@@ -15,6 +16,12 @@ std::vector<prototypes::Trial> small_trials() {
       list_trial<1>(2, 2, 40, 0.0f),    list_trial<2>(2, 1, 70, 0.0f),      list_trial<4>(2, 1, 30, 0.05f),
   };
   for (Trial& trial : gather_trials(2, 37, 64, 5)) trials.push_back(std::move(trial));
+  // Points that are all alike are more candidates up to the threshold than there is room for.
+  for (const int grid : {0, 1, 2}) {
+    trials.push_back(neighbor_trial("registers", registers_kernel<4, 1>, 1, 101, 9, grid));
+    trials.push_back(neighbor_trial("queue", queue_kernel, 2, 70, 20, grid));
+  }
+  trials.push_back(neighbor_trial("registers", registers_kernel<32, 2>, 1, 70, 32, 0));
   return trials;
 }
 
