@@ -8,6 +8,7 @@
 
 #include "prototypes/gather.cuh"
 #include "prototypes/neighbors.cuh"
+#include "prototypes/reverse.cuh"
 #include "prototypes/sampling.cuh"
 #include "prototypes/sampling_list.cuh"
 #include "stopwatch.cuh"
@@ -36,6 +37,8 @@ std::vector<Trial> all_trials() {
   trials.push_back(neighbor_trial("candidates in registers, 2 blocks", registers_kernel<32, 2>, kClouds, 1024, 20, 0));
   trials.push_back(neighbor_trial("candidates in registers, 3 blocks", registers_kernel<32, 3>, kClouds, 1024, 20, 0));
   trials.push_back(neighbor_trial("queue and list", queue_kernel, kClouds, 1024, 20, 0));
+  trials.push_back(reverse_trial("lists sorted by a network", reverse_kernel<true>, kClouds, 1024, 20, 1024));
+  trials.push_back(reverse_trial("lists sorted by counting", reverse_kernel<false>, kClouds, 1024, 20, 1024));
   return trials;
 }
 

@@ -2,6 +2,7 @@
 #include "../../../csrc/emulation/export.h"
 #include "gather.cuh"
 #include "neighbors.cuh"
+#include "reverse.cuh"
 #include "sampling.cuh"
 #include "sampling_list.cuh"
 
@@ -22,6 +23,10 @@ std::vector<prototypes::Trial> small_trials() {
     trials.push_back(neighbor_trial("queue", queue_kernel, 2, 70, 20, grid));
   }
   trials.push_back(neighbor_trial("registers", registers_kernel<32, 2>, 1, 70, 32, 0));
+  // All edges at seven points, whose lists no network holds; and points of which most have one edge or none.
+  trials.push_back(reverse_trial("network", reverse_kernel<true>, 2, 100, 5, 7));
+  trials.push_back(reverse_trial("network", reverse_kernel<true>, 1, 1024, 1, 1024));
+  trials.push_back(reverse_trial("counting", reverse_kernel<false>, 1, 100, 5, 100));
   return trials;
 }
 
