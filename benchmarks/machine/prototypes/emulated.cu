@@ -20,7 +20,7 @@ std::vector<prototypes::Trial> small_trials() {
   // Points that are all alike are more candidates up to the threshold than there is room for.
   for (const int grid : {0, 1, 2}) {
     trials.push_back(neighbor_trial("registers", registers_kernel<4, 1>, 1, 101, 9, grid));
-    trials.push_back(neighbor_trial("queue", queue_kernel, 2, 70, 20, grid));
+    trials.push_back(neighbor_trial("queue", queue_kernel, 1, 200, 20, grid));
   }
   trials.push_back(neighbor_trial("registers", registers_kernel<32, 2>, 1, 70, 32, 0));
   // All edges at seven points, whose lists no network holds; and points of which most have one edge or none.
