@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gpu import alternatives
+from gpu.constants import CONSTANTS
 from gpu.findings import Report
-
-# Name, unit, and factor from the unit of the program.
-CONSTANTS = (
-    ("copy_bandwidth", "copy, read and written", "TB/s", 1e-12),
-    ("memcpy_bandwidth", "the driver's copy, read and written", "TB/s", 1e-12),
-    ("l2_bandwidth", "L2 cache, read", "TB/s", 1e-12),
-    ("multiply_adds", "float32 multiply-adds", "T/s", 1e-12),
-    ("warp_maximum", "maximum over a warp and who has it", "ns", 1e9),
-    ("block_barrier", "barrier of a block of 512", "ns", 1e9),
-    ("cluster_barrier", "barrier of a cluster of 8 blocks", "ns", 1e9),
-    ("grid_barrier", "barrier of the grid, a block a multiprocessor", "ns", 1e9),
-    ("launch", "launch, one behind the other", "us", 1e6),
-    ("graph_launch", "launch in a graph", "us", 1e6),
-)
 
 
 def digits(value: float) -> str:
@@ -49,8 +37,13 @@ def _parts(report: Report) -> list[str]:
 
 
 def _constants(found: dict[str, Any]) -> list[str]:
-    rows = [[what, f"{digits(found[name] * scale)} {unit}"] for name, what, unit, scale in CONSTANTS if found.get(name)]
+    rows = [[c.what, f"{digits(found[c.name] * c.scale)} {c.unit}"] for c in CONSTANTS if found.get(c.name)]
     return ["## The machine", "", *table(["constant", "measured"], rows)] if rows else []
+
+
+def _alternatives(found: dict[str, Any]) -> list[str]:
+    rows = alternatives.rows(found)
+    return ["## Prototypes side by side", "", *table(["", "way", "us", "/ fastest"], rows)] if rows else []
 
 
 def _suite(found: dict[str, Any]) -> list[str]:
@@ -135,6 +128,7 @@ def render(report: Report) -> str:
     about = "\n".join(f"- {name}: {value}" for name, value in report.environment.items() if value)
     lines = ["# GPU report", "", about, "", *_parts(report)]
     lines += _constants(report.found("machine"))
+    lines += _alternatives(report.found("alternatives"))
     lines += _suite(report.found("suite"))
     lines += _sanitizer(report.found("sanitizer"))
     lines += _kernels(report.found("kernels"))

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gpu import floors
-from gpu.constants import machine
+from gpu.alternatives import alternatives
 from gpu.context import BENCHMARKS, BUILD_NEEDS, Context, finding, missing
 from gpu.findings import Finding
+from gpu.machine import machine
 from gpu.sanitizing import check_with_sanitizer
 from gpu.suite import suite
 
@@ -117,8 +118,9 @@ class Part:
 BUILD = Part("build", build, 150)
 # One call: with the build it fits into 330 s.
 FIRST = (
-    Part("machine", machine, 35),
-    Part("suite", suite, 65),
+    Part("machine", machine, 30),
+    Part("alternatives", alternatives, 15),
+    Part("suite", suite, 55),
     Part("kernels", measured("kernels"), 15),
     Part("operators", measured("operators"), 45),
     Part("training", measured("training"), 20),

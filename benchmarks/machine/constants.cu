@@ -8,26 +8,24 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
-#include <functional>
 #include <vector>
+
+#include "clusters.cuh"
+#include "latencies.cuh"
+#include "stopwatch.cuh"
+#include "tensor_cores.cuh"
 
 namespace {
 
 namespace cg = cooperative_groups;
+using machine::allocate;
+using machine::check;
+using machine::Stopwatch;
 
-constexpr int kRuns = 9;
 constexpr int kBarriers = 2000;
-constexpr int kClusterBlocks = 8;  // the largest cluster that every device with clusters grants
 constexpr int kLaunches = 500;
 constexpr int kArithmeticSteps = 4096;
 constexpr int kChains = 8;  // independent, so that latency is hidden
-
-void check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
-  std::exit(1);
-}
 
 __global__ void empty_kernel() {}
 
@@ -68,12 +66,6 @@ __global__ void block_barrier_kernel() {
   for (int step = 0; step < kBarriers; ++step) __syncthreads();
 }
 
-__global__ void cluster_barrier_kernel() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  for (int step = 0; step < kBarriers; ++step) cg::this_cluster().sync();
-#endif
-}
-
 __global__ void grid_barrier_kernel() {
   const cg::grid_group grid = cg::this_grid();
   for (int step = 0; step < kBarriers; ++step) grid.sync();
@@ -96,46 +88,6 @@ __global__ void warp_maximum_kernel(unsigned* result, unsigned start) {
   if (value == ~0u) *result = value;
 }
 
-class Stopwatch {
- public:
-  Stopwatch() {
-    check(cudaStreamCreate(&stream_), "stream");
-    check(cudaEventCreate(&start_), "event");
-    check(cudaEventCreate(&end_), "event");
-  }
-
-  cudaStream_t stream() const { return stream_; }
-
-  // Median seconds of a piece of work, after one run to warm up.
-  double seconds(const std::function<void()>& work) {
-    std::vector<double> runs;
-    for (int run = 0; run <= kRuns; ++run) {
-      check(cudaEventRecord(start_, stream_), "record");
-      work();
-      check(cudaGetLastError(), "launch");
-      check(cudaEventRecord(end_, stream_), "record");
-      check(cudaEventSynchronize(end_), "run");
-      float milliseconds = 0;
-      check(cudaEventElapsedTime(&milliseconds, start_, end_), "time");
-      if (run > 0) runs.push_back(milliseconds / 1e3);
-    }
-    std::sort(runs.begin(), runs.end());
-    return runs[runs.size() / 2];
-  }
-
- private:
-  cudaStream_t stream_;
-  cudaEvent_t start_, end_;
-};
-
-template <typename T>
-T* allocate(size_t count) {
-  void* memory = nullptr;
-  check(cudaMalloc(&memory, count * sizeof(T)), "memory");
-  check(cudaMemset(memory, 0x3f, count * sizeof(T)), "memory");
-  return static_cast<T*>(memory);
-}
-
 double graph_launch_seconds(Stopwatch& watch) {
   cudaGraph_t graph;
   cudaGraphExec_t executable;
@@ -146,21 +98,76 @@ double graph_launch_seconds(Stopwatch& watch) {
   return watch.seconds([&] { check(cudaGraphLaunch(executable, watch.stream()), "graph"); }) / kLaunches;
 }
 
-// 0 where the device has no clusters.
-double cluster_barrier_seconds(Stopwatch& watch, int major) {
-  if (major < 9) return 0;
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = kClusterBlocks;
-  attribute.val.clusterDim.y = 1;
-  attribute.val.clusterDim.z = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(kClusterBlocks);
-  config.blockDim = dim3(512);
-  config.stream = watch.stream();
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  return watch.seconds([&] { check(cudaLaunchKernelEx(&config, cluster_barrier_kernel), "cluster"); }) / kBarriers;
+// Seconds from the end of a kernel to the beginning of the next in a graph, on all multiprocessors: what a node takes
+// beyond the cycles for which it holds them. Of two graphs, so that the launch itself does not count.
+double node_gap_seconds(Stopwatch& watch, int multiprocessors, double clock_rate) {
+  constexpr long long kCycles = 4000;
+  const auto graph_seconds = [&](int nodes) {
+    cudaGraph_t graph;
+    cudaGraphExec_t executable;
+    check(cudaStreamBeginCapture(watch.stream(), cudaStreamCaptureModeGlobal), "capture");
+    for (int n = 0; n < nodes; ++n) machine::spin_kernel<<<multiprocessors, 128, 0, watch.stream()>>>(kCycles);
+    check(cudaStreamEndCapture(watch.stream(), &graph), "capture");
+    check(cudaGraphInstantiate(&executable, graph, 0), "graph");
+    return watch.seconds([&] { check(cudaGraphLaunch(executable, watch.stream()), "graph"); });
+  };
+  constexpr int kFew = 100, kMany = 500;
+  return (graph_seconds(kMany) - graph_seconds(kFew)) / (kMany - kFew) - kCycles / clock_rate;
+}
+
+// Latency of a dependent step, and cycles of a multiprocessor for each of those that several warps issue.
+template <typename Step>
+void print_chain(Stopwatch& watch, const char* name, unsigned* result) {
+  const double alone = machine::median_cycles(
+      watch, [&](long long* cycles) { machine::chain_kernel<Step, 1><<<1, 32, 0, watch.stream()>>>(cycles, result); });
+  std::printf(" \"%s_latency\": %.6g,", name, alone / machine::kSteps);
+  for (const int warps : {4, 8, 16}) {
+    const double together = machine::median_cycles(watch, [&](long long* cycles) {
+      machine::chain_kernel<Step, machine::kIndependent><<<1, 32 * warps, 0, watch.stream()>>>(cycles, result);
+    });
+    std::printf(" \"%s_of_%d_warps\": %.6g,", name, warps,
+                together / (machine::kSteps * machine::kIndependent * warps));
+  }
+  std::printf("\n");
+}
+
+template <int kOwn>
+double list_step_cycles(Stopwatch& watch, unsigned* result) {
+  prototypes::Numbers numbers(kOwn);
+  std::vector<float4> list(32 * kOwn);
+  for (float4& entry : list) {
+    entry.x = numbers.next(), entry.y = numbers.next(), entry.z = numbers.next(), entry.w = 3;
+  }
+  prototypes::DeviceArray<float4> given(list);
+  return machine::median_cycles(watch,
+                                [&](long long* cycles) {
+                                  machine::list_steps_kernel<kOwn>
+                                      <<<1, 32, 0, watch.stream()>>>(given.data(), cycles, result);
+                                }) /
+         machine::kSteps;
+}
+
+// Steps within a multiprocessor, in its cycles.
+void print_cycles(Stopwatch& watch, int major, unsigned* result) {
+  print_chain<machine::WarpMaximum>(watch, "warp_maximum", result);
+  print_chain<machine::Shuffle>(watch, "shuffle", result);
+  const unsigned long long* const chain = machine::pointer_chain();
+  const double shared = machine::median_cycles(
+      watch, [&](long long* cycles) { machine::shared_chase_kernel<<<1, 32, 0, watch.stream()>>>(cycles, result); });
+  const double cached = machine::median_cycles(watch, [&](long long* cycles) {
+    machine::cached_chase_kernel<<<1, 1, 0, watch.stream()>>>(chain, cycles, result);
+  });
+  std::printf(" \"shared_latency\": %.6g, \"l2_latency\": %.6g, \"distant_shared_latency\": %.6g,\n",
+              shared / machine::kSteps, cached / machine::kSteps, machine::distant_latency(watch, major, result));
+  std::printf(" \"list_step_of_32\": %.6g, \"list_step_of_64\": %.6g, \"list_step_of_128\": %.6g,\n",
+              list_step_cycles<1>(watch, result), list_step_cycles<2>(watch, result),
+              list_step_cycles<4>(watch, result));
+  for (const int threads : {128, 256, 512, 1024}) {
+    const double barriers = machine::median_cycles(
+        watch, [&](long long* cycles) { machine::barrier_kernel<<<1, threads, 0, watch.stream()>>>(cycles); });
+    std::printf(" \"barrier_of_%d\": %.6g,", threads, barriers / machine::kSteps);
+  }
+  std::printf("\n");
 }
 
 }  // namespace
@@ -197,7 +204,13 @@ int main() {
   const double arithmetic =
       watch.seconds([&] { multiply_add_kernel<<<workers, 256, 0, watch.stream()>>>(result, 0.999f); });
   const double block = watch.seconds([&] { block_barrier_kernel<<<1, 512, 0, watch.stream()>>>(); }) / kBarriers;
-  const double cluster = cluster_barrier_seconds(watch, device.major);
+  const double cluster = machine::cluster_barrier(watch, device.major, 8);
+  const double large_cluster = machine::cluster_barrier(watch, device.major, 16);
+  constexpr long long kSpin = 10'000'000;
+  const double clock_rate = kSpin / watch.seconds([&] { machine::spin_kernel<<<1, 32, 0, watch.stream()>>>(kSpin); });
+  const int gatherers = multiprocessors * 2;
+  const double gather =
+      watch.seconds([&] { machine::shared_gather_kernel<<<gatherers, 1024, 0, watch.stream()>>>(result); });
   const double grid = watch.seconds([&] {
     check(cudaLaunchCooperativeKernel(reinterpret_cast<void*>(grid_barrier_kernel), dim3(multiprocessors), dim3(256),
                                       nullptr, 0, watch.stream()),
@@ -220,6 +233,13 @@ int main() {
               static_cast<double>(workers) * 256 * kChains * kArithmeticSteps / arithmetic);
   std::printf(" \"block_barrier\": %.6g, \"cluster_barrier\": %.6g, \"grid_barrier\": %.6g, \"warp_maximum\": %.6g,\n",
               block, cluster, grid, warp);
-  std::printf(" \"launch\": %.6g, \"graph_launch\": %.6g}\n", launch, graph);
+  print_cycles(watch, device.major, reinterpret_cast<unsigned*>(result));
+  std::printf(" \"cluster_barrier_of_16\": %.6g, \"clock_rate\": %.6g, \"shared_gather_bandwidth\": %.6g,\n",
+              large_cluster, clock_rate,
+              static_cast<double>(gatherers) * 1024 * machine::kGathers * sizeof(float4) / gather);
+  std::printf(" \"mma_tf32\": %.6g, \"mma_bf16\": %.6g,\n", machine::product_rate<machine::Tf32>(watch, device, result),
+              machine::product_rate<machine::Bf16>(watch, device, result));
+  std::printf(" \"launch\": %.6g, \"graph_launch\": %.6g, \"node_gap\": %.6g}\n", launch, graph,
+              node_gap_seconds(watch, multiprocessors, clock_rate));
   return 0;
 }
