@@ -44,6 +44,10 @@ compile-cuda *arguments:
 gpu-report *arguments:
     python benchmarks/gpu_report.py {{arguments}}
 
+# Count launches, sectors and wavefronts of the emulated CUDA kernels, and hold them to their ceilings; needs no GPU.
+count-cuda *arguments:
+    python tools/cuda_counters.py {{arguments}}
+
 bench:
     python benchmarks/knn_bench.py
     python benchmarks/fps_bench.py

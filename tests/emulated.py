@@ -128,17 +128,22 @@ def device(schedule: str, architecture: int = 90, check: str = CHECK, most_steps
     """
     import torch
 
-    from pointkernels.ops import edge_conv
+    from pointkernels.ops import edge_conv, linear, running_statistics
 
     library = operators(architecture, check)
     library.set_schedule(schedule)
     library.set_most_steps(most_steps)
     library.call("emulated_install")
     torch.use_deterministic_algorithms(True)
-    of_rows, edge_conv._OF_CLOUDS = edge_conv._OF_CLOUDS, frozenset()  # the way that a GPU takes
+    # The way that a GPU takes.
+    elsewhere = [(edge_conv, "_OF_CLOUDS"), (linear, "_CENTERING"), (running_statistics, "_IN_ONE_CALL")]
+    before = [getattr(module, name) for module, name in elsewhere]
+    for module, name in elsewhere:
+        setattr(module, name, frozenset())
     try:
         yield
     finally:
-        edge_conv._OF_CLOUDS = of_rows
+        for (module, name), devices in zip(elsewhere, before, strict=True):
+            setattr(module, name, devices)
         torch.use_deterministic_algorithms(False)
         library.call("emulated_remove")

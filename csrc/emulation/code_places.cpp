@@ -56,7 +56,7 @@ std::string function_name(const void* function) {
   if (lines.empty()) return "unknown";
   std::string name = lines.front();
   const std::string unnamed = "(anonymous namespace)::";
-  const size_t begin = name.rfind(unnamed, name.find('<'));
+  const size_t begin = name.find(unnamed);
   if (begin != std::string::npos) name = name.substr(begin + unnamed.size());
   return name.substr(0, name.find('('));
 }

@@ -14,6 +14,8 @@ from torch import Tensor
 from pointkernels._registration import differentiable, differentiable_once, fake_kernel
 
 _DEVICES = frozenset({"cpu", "cuda"})
+# Devices with an operator that takes the mean off.
+_CENTERING = frozenset({"cpu"})
 
 
 def linear(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -64,7 +66,7 @@ def centered(x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
         (R, C), and (C,), a constant, with 0 where the mean is not finite. On the CPU the gradient of the first goes on
         as it is: that of rows that are not used must be 0.
     """
-    if x.device.type == "cpu":
+    if x.device.type in _CENTERING:
         rows, mean = _center_rows(x.contiguous(), used)
         return rows, mean
     x = torch.where(used[:, None], x, 0)
