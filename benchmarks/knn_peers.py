@@ -19,6 +19,7 @@ from torch import Tensor
 import pointkernels
 
 MEMORY_LIMIT = 2 << 30  # bytes; ways that need more are not tried
+MOST_IN_CHUNKS = 200_000  # points of a cloud whose pairs are still all compared
 PAIRS_LIMIT = 1 << 32  # pairs of points; brute force on more takes half a minute and more
 
 
@@ -55,6 +56,23 @@ def matmul_topk(x: Tensor, k: int) -> Tensor:
     product = torch.matmul(x.transpose(2, 1), x)
     squares = (x**2).sum(dim=1, keepdim=True)
     return (2 * product - squares - squares.transpose(2, 1)).topk(k=k, dim=-1)[1]
+
+
+def torch_in_chunks(points: Tensor, k: int, settings: Settings) -> Contender:
+    """Cdist and topk over parts of the queries, where all of them at once do not fit: what users then write."""
+    require_device(settings, "cuda")  # on a CPU it takes minutes
+    batch, count, _ = points.shape
+    rows = MEMORY_LIMIT // (batch * count * points.element_size() * 2)
+    if rows >= count:
+        raise LeftOut("all queries at once fit")
+    if count > MOST_IN_CHUNKS:
+        raise LeftOut(f"more than {MOST_IN_CHUNKS} points take seconds")
+
+    def call() -> Tensor:
+        parts = [torch.cdist(part, points).topk(k, largest=False).indices for part in points.split(rows, dim=1)]
+        return torch.cat(parts, dim=1)
+
+    return Contender("torch cdist+topk in chunks", call, "torch", exact=False)
 
 
 def torch_matmul(points: Tensor, k: int, settings: Settings) -> Contender:
@@ -206,6 +224,7 @@ def pytorch3d(points: Tensor, k: int, settings: Settings) -> Contender:
 BUILDERS: dict[str, Callable[[Tensor, int, Settings], Contender | list[Contender]]] = {
     "pointkernels": pointkernels_knn,
     "torch cdist+topk": torch_cdist,
+    "torch cdist+topk in chunks": torch_in_chunks,
     "torch matmul+topk (DGCNN)": torch_matmul,
     "torch.compile matmul+topk": torch_compiled,
     "scipy cKDTree": scipy_tree,

@@ -3,7 +3,10 @@
 A floor is the largest of: the bytes that must move (each input read once, each output written once) over the copy
 bandwidth; the arithmetic in float32 over the rate of multiply-adds; and, for farthest point sampling, a maximum over a
 warp for each sample, since every sample depends on the one before. Neighbours among features can be found by a product
-of matrices on tensor cores with a bound of its error, so float32 arithmetic is no floor for them.
+of matrices on tensor cores with a bound of its error, so float32 arithmetic is no floor for them. Neighbours in large
+clouds are found by leaving out most pairs; what is left is estimated, PRUNED_CANDIDATES for each query at SLOTS
+instructions each. The second layer of EdgeConv is taken as three TF32 products for each edge, which keep float32's
+precision. Ball query and chamfer distance of small clouds are all pairs, as kNN is.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ ASSUMED: dict[str, float] = {
     "copy_bandwidth": 4.3e12,
     "l2_bandwidth": 5.5e12,
     "multiply_adds": 33.4e12,
+    "warp_instructions": 132 * 4 * 1.98e9,  # multiprocessors, schedulers, clock
     "tensor_operations": 495e12,  # TF32 without sparsity, a multiplication and an addition being two; not measured
     "warp_maximum": 45e-9,
     "block_barrier": 20e-9,
@@ -27,6 +31,9 @@ TREES_FROM = 4096
 # With so many channels and more, tensor cores help.
 FEATURES_FROM = 16
 FLOAT, INDEX = 4, 8
+# Of a query in a large cloud: what a search over leaves with boxes compares, and the least instructions of each.
+PRUNED_CANDIDATES, SLOTS = 900, 8
+LANES = 32
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,8 @@ def knn(batch: int, points: int, channels: int, k: int, machine: dict[str, Any])
     rows = batch * points
     moved = rows * (channels * FLOAT + k * (FLOAT + INDEX)) / machine["copy_bandwidth"]
     if points >= TREES_FROM and channels <= 4:
-        return _largest(memory=moved)
+        compared = rows * PRUNED_CANDIDATES * SLOTS / LANES / machine["warp_instructions"]
+        return _largest(memory=moved, comparisons=compared)
     if channels >= FEATURES_FROM:
         return _largest(memory=moved, tensor_cores=2 * channels * rows * points / machine["tensor_operations"])
     return _largest(memory=moved, arithmetic=2 * channels * rows * points / machine["multiply_adds"])
@@ -70,3 +78,36 @@ def edge_conv(
     # Backward: the gradient of the output comes in, those of features and weights go out; the graph is read once more.
     moved = (tensors * FLOAT + rows * k * INDEX) * (2 if backward else 1) / machine["copy_bandwidth"]
     return _largest(memory=moved, arithmetic=passes * rows * weights / machine["multiply_adds"])
+
+
+def edge_conv_two_layer(
+    batch: int, points: int, k: int, channels: tuple[int, int, int], backward: bool, machine: dict[str, Any]
+) -> Floor:
+    """The second layer's products on tensor cores (twice as many again for their gradients), and the bytes."""
+    in_channels, hidden, out_channels = channels
+    rows, passes = batch * points, 3 if backward else 1
+    moved = (rows * (in_channels + out_channels) * FLOAT + rows * k * INDEX) * (2 if backward else 1)
+    products = 3 * 2 * passes * rows * k * hidden * out_channels
+    return _largest(memory=moved / machine["copy_bandwidth"], tensor_cores=products / machine["tensor_operations"])
+
+
+def ball_query(batch: int, points: int, queries: int, k: int, machine: dict[str, Any]) -> Floor:
+    """The bytes alone: where the first neighbours lie near the beginning of a cloud, few pairs are compared."""
+    moved = batch * ((points + queries) * 3 * FLOAT + queries * k * (FLOAT + INDEX))
+    return _largest(memory=moved / machine["copy_bandwidth"])
+
+
+def gather(
+    batch: int, points: int, queries: int, k: int, channels: int, backward: bool, machine: dict[str, Any]
+) -> Floor:
+    """The bytes; backward, the gradient of every neighbour comes in and that of every feature goes out."""
+    moved = batch * (points * channels * FLOAT + queries * k * (INDEX + channels * FLOAT))
+    return _largest(memory=moved * (2 if backward else 1) / machine["copy_bandwidth"])
+
+
+def chamfer(batch: int, points: int, queries: int, machine: dict[str, Any]) -> Floor:
+    """All pairs in both directions, unless trees help; the gradient is bytes."""
+    moved = batch * (points + queries) * (6 * FLOAT + FLOAT + INDEX) / machine["copy_bandwidth"]
+    if max(points, queries) >= TREES_FROM:
+        return _largest(memory=moved)
+    return _largest(memory=moved, arithmetic=2 * 2 * 3 * batch * points * queries / machine["multiply_adds"])

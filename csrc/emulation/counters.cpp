@@ -6,6 +6,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "block.h"
@@ -29,7 +30,7 @@ constexpr size_t kSectorBytes = 32, kBanks = 32, kWordBytes = 4;
 constexpr size_t kMostArgumentBytes = 4096;  // of a kernel
 
 struct Counts {
-  uint64_t launches = 0, blocks = 0, barriers = 0, collectives = 0, atomics = 0;
+  uint64_t launches = 0, blocks = 0, barriers = 0, collectives = 0, atomics = 0, atomic_turns = 0;
   uint64_t global_requests = 0, global_sectors = 0, shared_requests = 0, shared_wavefronts = 0, divergent_requests = 0;
 };
 
@@ -62,7 +63,7 @@ uint64_t memsets = 0;
 size_t running = 0;  // its number
 bool is_in_kernel = false;
 const unsigned char* parameters = nullptr;
-std::map<const void*, Place> places;
+std::map<std::pair<const void*, bool>, Place> places;  // a place may meet shared and global memory
 
 bool lies_in(const void* address, const void* begin, size_t bytes) {
   const uintptr_t at = reinterpret_cast<uintptr_t>(address), from = reinterpret_cast<uintptr_t>(begin);
@@ -95,6 +96,14 @@ size_t wavefronts_of(const Request& request, size_t bytes) {
   return wavefronts;
 }
 
+// How many lanes an atomic request has on the address that most of them share: they take turns.
+size_t turns_of(const Request& request) {
+  std::map<uintptr_t, size_t> lanes;
+  size_t most = 0;
+  for (const Lane& lane : request.lanes) most = std::max(most, ++lanes[lane.address]);
+  return most;
+}
+
 }  // namespace
 
 void start_grid(const void* kernel, const void* arguments) {
@@ -112,13 +121,14 @@ void end_block() {
   Counts& counts = kernels[running].counts;
   ++counts.blocks;
   const unsigned threads = Block::current().threads();
-  for (const auto& [address, place] : places) {
+  for (const auto& [key, place] : places) {
     for (unsigned warp = 0; warp < place.requests.size(); ++warp) {
       const size_t alive = std::min(kLanes, threads - warp * kLanes);
       for (const Request& request : place.requests[warp]) {
         counts.divergent_requests += request.lanes.size() < alive;
         if (place.kind == Kind::kAtomic) {
           ++counts.atomics;
+          counts.atomic_turns += turns_of(request);
         } else if (place.is_shared) {
           ++counts.shared_requests;
           counts.shared_wavefronts += wavefronts_of(request, place.bytes);
@@ -150,7 +160,7 @@ void note(const void* address, size_t bytes, Kind kind, const void* place) {
     if (block.holds_deposits(address) || lies_in(address, parameters, kMostArgumentBytes)) return;
     if (lies_in(address, &__ehdr_start, static_cast<size_t>(&_end - &__ehdr_start))) return;
   }
-  Place& found = places.try_emplace(place, Place{is_shared, kind, bytes, {}, {}}).first->second;
+  Place& found = places.try_emplace({place, is_shared}, Place{is_shared, kind, bytes, {}, {}}).first->second;
   const unsigned thread = block.running(), warp = thread / kLanes;
   if (found.times.size() <= thread) found.times.resize(thread + 1, 0);
   if (found.requests.size() <= warp) found.requests.resize(warp + 1);
@@ -176,8 +186,8 @@ PK_EXPORT const char* emulated_counters() {
         << ", \"blocks\": " << c.blocks << ", \"global_requests\": " << c.global_requests
         << ", \"global_sectors\": " << c.global_sectors << ", \"shared_requests\": " << c.shared_requests
         << ", \"shared_wavefronts\": " << c.shared_wavefronts << ", \"divergent_requests\": " << c.divergent_requests
-        << ", \"atomics\": " << c.atomics << ", \"barriers\": " << c.barriers << ", \"collectives\": " << c.collectives
-        << "}";
+        << ", \"atomics\": " << c.atomics << ", \"atomic_turns\": " << c.atomic_turns
+        << ", \"barriers\": " << c.barriers << ", \"collectives\": " << c.collectives << "}";
     separator = ", ";
   }
   out << "]}";

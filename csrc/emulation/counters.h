@@ -8,7 +8,8 @@
 //
 // Sectors are the 32-byte pieces of global memory that a request touches: 4 are the least for 32 lanes of 4 bytes. A
 // shared request takes as many wavefronts as the fullest of 32 banks has different words in it; requests of 8 and 16
-// bytes a lane go in two and four parts, as on the hardware.
+// bytes a lane go in two and four parts, as on the hardware. Lanes of an atomic request that meet at one address take
+// turns. Clusters are not counted right: another block's shared memory counts as global.
 //
 // Only compiled in with PK_EMULATION_COUNTERS, with -fsanitize=thread for the kernels (see access_hooks.cpp).
 #pragma once

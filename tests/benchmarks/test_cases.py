@@ -140,7 +140,7 @@ def test_no_peer_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     for benchmark in BENCHMARKS:
         problem = benchmark.problem(benchmark.cases(QUICK)[0], QUICK)
         assert {c.package for c in problem.contenders} == {"pointkernels", "torch"}
-        assert set(problem.left_out.values()) <= {"not installed", "asked for with --compile"}
+        assert set(problem.left_out.values()) <= {"not installed", "asked for with --compile", "runs on cuda only"}
 
 
 def test_peers_that_do_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,3 +187,17 @@ def test_labels_are_unique() -> None:
         for settings in (QUICK, Settings(), Settings(large=True)):
             labels = [case.label for case in benchmark.cases(settings)]
             assert len(set(labels)) == len(labels) > 0
+
+
+def test_a_reference_in_chunks_is_that_of_all_queries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = torch.rand(2, 50, 3)
+    settings = Settings(device="cuda")  # which it is for; the points are on the CPU here
+    with pytest.raises(LeftOut, match="all queries at once fit"):
+        knn_peers.torch_in_chunks(points, 5, settings)
+    monkeypatch.setattr(knn_peers, "MEMORY_LIMIT", 2 * 50 * 4 * 2 * 7)  # seven queries at a time
+    assert torch.equal(knn_peers.torch_in_chunks(points, 5, settings).call(), knn(points, 5))
+    monkeypatch.setattr(knn_peers, "MOST_IN_CHUNKS", 40)
+    with pytest.raises(LeftOut, match="more than 40 points take seconds"):
+        knn_peers.torch_in_chunks(points, 5, settings)
+    with pytest.raises(LeftOut, match="runs on cuda only"):
+        knn_peers.torch_in_chunks(points, 5, Settings(device="cpu"))

@@ -14,19 +14,19 @@ pytestmark = pytest.mark.emulation
 COUNTED = Path(__file__).parent / "counted" / "accesses.cu"
 
 # Of two warps: requests and sectors of global memory, requests and wavefronts of shared memory, requests that lack
-# lanes, atomics, barriers.
+# lanes, atomics and the turns of their lanes, barriers.
 EXPECTED = {
-    "coalesced_kernel": (4, 16, 0, 0, 0, 0, 0),
-    "strided_kernel": (4, 64 + 8, 0, 0, 0, 0, 0),
-    "same_address_kernel": (4, 2 + 8, 0, 0, 0, 0, 0),
-    "diverging_kernel": (4, 16, 0, 0, 4, 0, 0),
-    "bank_conflicts_kernel": (2, 8, 4, 128, 0, 0, 1),
-    "no_conflicts_kernel": (2, 8, 4, 4, 0, 0, 1),
+    "coalesced_kernel": (4, 16, 0, 0, 0, 0, 0, 0),
+    "strided_kernel": (4, 64 + 8, 0, 0, 0, 0, 0, 0),
+    "same_address_kernel": (4, 2 + 8, 0, 0, 0, 0, 0, 0),
+    "diverging_kernel": (4, 16, 0, 0, 4, 0, 0, 0),
+    "bank_conflicts_kernel": (2, 8, 4, 128, 0, 0, 0, 1),
+    "no_conflicts_kernel": (2, 8, 4, 4, 0, 0, 0, 1),
     # Two launches: one thread of the first warp sets the counter, all read it.
-    "atomics_kernel": (4, 16, 6, 6, 2, 4, 4),
+    "atomics_kernel": (4, 16, 6, 6, 2, 4, 4 * 32, 4),
 }
 COUNTERS = ("global_requests", "global_sectors", "shared_requests", "shared_wavefronts", "divergent_requests")
-COUNTERS += ("atomics", "barriers")
+COUNTERS += ("atomics", "atomic_turns", "barriers")
 
 
 @pytest.mark.parametrize("schedule", emulated.SCHEDULES)
