@@ -5,9 +5,10 @@
 
 Every operator runs once on a small input on the emulated device (csrc/emulation/counters.h says what is counted and
 how). tools/cuda_counters.json holds, for each case and kernel, launches, and the requests, sectors, wavefronts,
-atomics, barriers and collectives of all of them; and for each case the launches of torch's own operations and the bytes
-that are allocated. Counts are exact and the same in every run; those of memory depend on the host's compiler, so they
-are held only where it is the one of the file. Needs torch, the package and g++.
+atomics, barriers and collectives of all of them; and for each case the launches of torch's own operations around our
+operators, and the bytes of the tensors that both return (not of workspaces, nor fills within an operator). Counts are
+exact and the same in every run; those of memory depend on the host's compiler, so they are held only where it is the
+one of the file. Needs torch, the package and g++.
 """
 
 from __future__ import annotations
@@ -45,6 +46,16 @@ def faults(found: dict[str, Counts], allowed: dict[str, Counts], same_compiler: 
                 f"({REGENERATE} if that is argued for)"
                 for name in held
                 if counts.get(name, 0) > ceilings.get(name, 0)
+            ]
+            pairs = (("global_sectors", "global_requests"), ("shared_wavefronts", "shared_requests"))
+            wrong += [
+                f"{where} must have at most {ceilings[many] / ceilings[of]:.3f} {many.replace('_', ' ')} a request, "
+                f"has {counts[many] / counts[of]:.3f} ({REGENERATE} if that is argued for)"
+                for many, of in pairs
+                if same_compiler
+                and counts.get(of)
+                and ceilings.get(of)
+                and counts[many] * ceilings[of] > ceilings[many] * counts[of]
             ]
     gone = [(case, kernel) for case in allowed for kernel in allowed[case] if kernel not in found.get(case, {})]
     return wrong + [

@@ -113,10 +113,10 @@ bool Block::holds_shared(const void* address) const {
          (byte >= dynamic_ && byte < dynamic_ + dynamic_bytes_);
 }
 
-bool Block::holds_deposits(const void* address) const {
+bool Block::holds_registers(const void* address) const {
   const unsigned char* const byte = static_cast<const unsigned char*>(address);
   const auto* const received = reinterpret_cast<const unsigned char*>(threads_[running_]->received);
-  return byte >= received && byte < received + sizeof(Thread::received);
+  return (byte >= received && byte < received + sizeof(Thread::received)) || threads_[running_]->fiber.holds(address);
 }
 
 unsigned Block::wait_at_barrier(const Site& site, bool predicate) {

@@ -86,8 +86,8 @@ class Block {
   // Where the static shared memory of this block lies while other blocks run; nullptr for a block that is alone.
   unsigned char* static_copy() { return is_alone_ ? nullptr : static_copy_; }
   bool holds_shared(const void* address) const;  // of this block, while it runs
-  // What the lanes of the running thread's collective have handed it, which on a GPU goes from register to register.
-  bool holds_deposits(const void* address) const;
+  // Of the running thread: its stack, and what the lanes of its collective have handed it. On a GPU that is registers.
+  bool holds_registers(const void* address) const;
 
  private:
   enum class State { kReady, kAtBarrier, kAtClusterBarrier, kInCollective, kReturned };

@@ -12,7 +12,6 @@
 #include "block.h"
 #include "code_places.h"
 #include "export.h"
-#include "fiber.h"
 
 // The library's own image, by the linker.
 extern "C" {
@@ -156,8 +155,7 @@ void note(const void* address, size_t bytes, Kind kind, const void* place) {
   const bool is_shared = block.holds_shared(address);
   if (!is_shared) {
     // Registers, parameters, and the variables that say where a thread is.
-    if (lies_in(address, __builtin_frame_address(0), Fiber::kStackBytes)) return;
-    if (block.holds_deposits(address) || lies_in(address, parameters, kMostArgumentBytes)) return;
+    if (block.holds_registers(address) || lies_in(address, parameters, kMostArgumentBytes)) return;
     if (lies_in(address, &__ehdr_start, static_cast<size_t>(&_end - &__ehdr_start))) return;
   }
   Place& found = places.try_emplace({place, is_shared}, Place{is_shared, kind, bytes, {}, {}}).first->second;

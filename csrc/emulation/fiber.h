@@ -20,6 +20,12 @@ class Fiber {
   // was doing is forgotten, without unwinding.
   void start(void (*entry)());
 
+  // Whether an address is of its stack.
+  bool holds(const void* address) const {
+    const unsigned char* const byte = static_cast<const unsigned char*>(address);
+    return byte >= stack_ && byte < stack_ + kStackBytes;
+  }
+
   // For the owner: runs the fiber until it suspends itself or its entry ends.
   void resume();
 

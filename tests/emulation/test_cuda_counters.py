@@ -79,7 +79,10 @@ def test_faults_are_said_in_words() -> None:
     say = f" ({cuda_counters.REGENERATE} if that is argued for)"
     torch_launches = f"a must have at most 3 torch launches, has 4{say}"
     sectors = f"a: k must have at most 40 global sectors, has 41{say}"
-    assert cuda_counters.faults(more, allowed, same_compiler=True) == [torch_launches, sectors]
+    each = f"a: k must have at most 4.000 global sectors a request, has 4.100{say}"
+    assert cuda_counters.faults(more, allowed, same_compiler=True) == [torch_launches, sectors, each]
+    fewer = {"a": {"": total, "k": {**kernel, "global_requests": 5, "global_sectors": 40}}}  # of another pattern
+    assert cuda_counters.faults(fewer, allowed, same_compiler=True) == [each.replace("4.100", "8.000")]
     assert cuda_counters.faults(more, allowed, same_compiler=False) == [torch_launches]
     other = cuda_counters.faults({"b": {"": total}}, allowed, same_compiler=True)
     assert other == [
