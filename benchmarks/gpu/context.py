@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ class Context:
 
 def missing(modules: Sequence[str]) -> list[str]:
     """Those of the modules that are not installed; nothing is imported."""
-    return [name for name in modules if importlib.util.find_spec(name) is None]
+    # On the path alone: a finder that setuptools puts before it warns when it is asked for pip late.
+    return [name for name in modules if PathFinder.find_spec(name) is None]
 
 
 def finding(part: str, done: Finished, ok: bool, note: str = "", command: Sequence[str] = (), **found: Any) -> Finding:

@@ -12,15 +12,13 @@ OPERATORS = sorted(n for n in torch._C._dispatch_get_all_op_names() if n.startsw
 
 # On CUDA these are made of torch's operations and of other operators: pointkernels/ops/edge_conv_two_layer_chunks.py.
 WITHOUT_KERNELS = ["pointkernels::_edge_conv_two_layer_backward", "pointkernels::edge_conv_two_layer"]
-# On other devices than the CPU, torch's products take their place.
+# On other devices than the CPU, other operators and torch take their place.
 ONLY_ON_A_CPU = [
     f"pointkernels::{name}"
     for name in (
         "_center_rows",
         "_edge_conv_of_clouds",
         "_edge_conv_of_clouds_backward",
-        "_linear",
-        "_linear_backward",
         "_update_running_statistics",
     )
 ]
