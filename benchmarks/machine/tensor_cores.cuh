@@ -12,19 +12,21 @@ namespace machine {
 constexpr int kProducts = 2048;
 constexpr int kSums = 4;  // independent, so that latency is hidden
 
+// The instruction is text, so only a macro can stand for both formats; nothing is done where there is no such product.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#define MULTIPLY_ADD(instruction)                                                             \
+  asm volatile(instruction " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+               : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])                       \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
+#else
+#define MULTIPLY_ADD(instruction) static_cast<void>(sum), static_cast<void>(a), static_cast<void>(b)
+#endif
+
 struct Tf32 {
   static constexpr int kOperations = 2 * 16 * 8 * 8;
 
   __device__ static void multiply_add(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-    asm volatile(
-        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-        "{%0, %1, %2, %3};"
-        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-    static_cast<void>(sum), static_cast<void>(a), static_cast<void>(b);
-#endif
+    MULTIPLY_ADD("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32");
   }
 };
 
@@ -32,17 +34,11 @@ struct Bf16 {
   static constexpr int kOperations = 2 * 16 * 8 * 16;
 
   __device__ static void multiply_add(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-        "{%0, %1, %2, %3};"
-        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-    static_cast<void>(sum), static_cast<void>(a), static_cast<void>(b);
-#endif
+    MULTIPLY_ADD("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32");
   }
 };
+
+#undef MULTIPLY_ADD
 
 template <typename Format>
 __global__ void __launch_bounds__(512) product_kernel(float* result) {

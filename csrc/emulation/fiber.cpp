@@ -15,8 +15,6 @@ namespace emulation {
 
 namespace {
 
-// Kernels need a few KiB; under AddressSanitizer frames are several times larger. Pages are touched only when used.
-
 Fiber* beginning = nullptr;
 
 // The compiler asks that no function has both its setjmp() and its longjmp().
@@ -28,7 +26,7 @@ size_t page_bytes() { return static_cast<size_t>(sysconf(_SC_PAGESIZE)); }
 
 // Below the stack lies a page that cannot be accessed, so that an overflow stops the program.
 Fiber::Fiber() {
-  void* const mapped = mmap(nullptr, page_bytes() + Fiber::kStackBytes, PROT_READ | PROT_WRITE,
+  void* const mapped = mmap(nullptr, page_bytes() + kStackBytes, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED) throw std::system_error(errno, std::generic_category(), "no memory for a fiber's stack");
   mapping_ = static_cast<unsigned char*>(mapped);
@@ -36,7 +34,7 @@ Fiber::Fiber() {
   stack_ = mapping_ + page_bytes();
 }
 
-Fiber::~Fiber() { munmap(mapping_, page_bytes() + Fiber::kStackBytes); }
+Fiber::~Fiber() { munmap(mapping_, page_bytes() + kStackBytes); }
 
 void Fiber::start(void (*entry)()) {
   entry_ = entry;
@@ -45,11 +43,11 @@ void Fiber::start(void (*entry)()) {
   fake_stack_ = nullptr;
 #ifdef PK_EMULATION_SANITIZED
   // Frames that were never left have marked parts of the stack as forbidden.
-  __asan_unpoison_memory_region(stack_, Fiber::kStackBytes);
+  __asan_unpoison_memory_region(stack_, kStackBytes);
 #endif
   getcontext(&context_);
   context_.uc_stack.ss_sp = stack_;
-  context_.uc_stack.ss_size = Fiber::kStackBytes;
+  context_.uc_stack.ss_size = kStackBytes;
   context_.uc_link = nullptr;
   makecontext(&context_, &Fiber::begin, 0);
 }
@@ -70,7 +68,7 @@ void Fiber::begin() {
 // frames that it leaves, and the C library, where it is fortified, for an attack.
 void Fiber::resume() {
 #ifdef PK_EMULATION_SANITIZED
-  __sanitizer_start_switch_fiber(&owner_fake_stack_, stack_, Fiber::kStackBytes);
+  __sanitizer_start_switch_fiber(&owner_fake_stack_, stack_, kStackBytes);
 #endif
   if (__builtin_setjmp(owner_jump_) == 0) {
     if (has_begun_) jump_to(jump_);

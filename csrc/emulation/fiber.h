@@ -9,6 +9,7 @@ namespace emulation {
 
 class Fiber {
  public:
+  // Kernels need a few KiB; under AddressSanitizer frames are several times larger. Pages are touched only when used.
   static constexpr size_t kStackBytes = 128 << 10;
 
   Fiber();
