@@ -48,6 +48,10 @@ gpu-report *arguments:
 count-cuda *arguments:
     python tools/cuda_counters.py {{arguments}}
 
+# Predict how long the CUDA kernels take from their machine code, and hold it to ceilings; needs nvcc, but no GPU.
+predict *arguments:
+    python tools/predict.py {{arguments}}
+
 bench:
     python benchmarks/knn_bench.py
     python benchmarks/fps_bench.py

@@ -23,6 +23,13 @@ constexpr unsigned kFullWarp = 0xffffffffu;
   ((condition) ? static_cast<void>(0) : __assert_fail(#condition, __FILE__, __LINE__, __func__))
 #endif
 
+// Counts a step of an algorithm where the emulation counts, under the kernel's name; nothing on a GPU.
+#ifdef PK_EMULATION
+#define PK_COUNT(what, number) emulation::counters::count_work(what, number)
+#else
+#define PK_COUNT(what, number) static_cast<void>(0)
+#endif
+
 // The block's dynamic shared memory, 16-byte aligned.
 template <typename T>
 __device__ inline T* dynamic_shared() {

@@ -68,6 +68,7 @@ __global__ void __launch_bounds__(kThreads) ball_query_kernel(BallQueryArguments
       const T distance = candidate ? squared_distance(candidates + index * task.dims, query, task.dims) : kMissing<T>;
       const bool admitted = candidate && distance < task.squared_radius;
       const unsigned lanes = __ballot_sync(kFullWarp, admitted);
+      PK_COUNT("groups", lane == 0);
       const int64_t place = found + __popc(lanes & lanes_below());
       if (admitted && place < task.k) {
         indices[place] = index;

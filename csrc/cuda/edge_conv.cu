@@ -64,6 +64,7 @@ __global__ void __launch_bounds__(kEdgeConvThreads)
       const int64_t neighbor = list[s];
       if (neighbor == -1) continue;
       PK_DEVICE_CHECK(neighbor >= 0 && neighbor < task.cloud_size);
+      PK_COUNT("edges", 1);
       const T u = task.nodes[(cloud_first + neighbor) * 2 * task.channels + c];
       if (count == 0) row_pivot = u;
       const T old_key = best * sign;

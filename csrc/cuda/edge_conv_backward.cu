@@ -127,6 +127,7 @@ __global__ void __launch_bounds__(kEdgeConvThreads, 4)
     const int64_t end = task.offsets[j + 1];
     RowSums own{0, 0, 0};
     for (int64_t place = begin + threadIdx.y; place < end && in_range; place += blockDim.y) {
+      PK_COUNT("edges", 1);
       const int64_t edge = task.edges[place];
       const int64_t i = quotient(edge, task.k);
       const int64_t at = i * task.channels + c;

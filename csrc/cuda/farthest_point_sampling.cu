@@ -147,6 +147,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
 #pragma unroll
       for (int r = 0; r < kOwn; ++r) {
         if (place >= held) break;  // places without a point keep rank 0 and need no test of their own
+        PK_COUNT("distances", 1);
         const T distance = distance_to<T, kDims>(own_points + r * kDims, 1, own_position, kDims);
         own_ranks[r] = lowered(own_ranks[r], distance, place == own_sample);
         if (own_ranks[r] > best_rank) {
@@ -163,6 +164,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
                      i == sample);
     };
     const auto consider = [&](int64_t i, R rank) {
+      PK_COUNT("distances", 1);
       ranks[i] = rank;
       if (rank > best_rank) {
         best_rank = rank;
@@ -193,6 +195,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
     best_index = in_use ? warp_index[set][lane_index()] : ~uint32_t{0};
     warp_arg_max(best_rank, best_index);
     sample = best_index;
+    PK_COUNT("samples", thread == 0);
     if (thread == 0) samples[m] = sample;
   }
   if (end < wanted) {

@@ -51,6 +51,7 @@ __device__ __noinline__ Key<T> merge_queue(Key<T>* queue, int count, int waiting
   Key<T> fresh = lane < count ? queue[lane] : Key<T>::none();
   const bool stays = kWarpSize + lane < waiting;
   const Key<T> later = stays ? queue[kWarpSize + lane] : Key<T>::none();
+  PK_COUNT("merges", lane == 0);
   __syncwarp();  // also puts the read that ended the previous merge before the writes to the list below
   if (stays) queue[lane] = later;
   fresh = warp_sort(fresh);
@@ -181,7 +182,9 @@ __global__ void __launch_bounds__(kThreads, 3) knn_kernel(KnnArguments<T> task, 
           const bool admitted =
               index < size && index != excluded && key < threshold[q] && (written == 0 || last_written[own + q] < key);
           const unsigned lanes = __ballot_sync(kFullWarp, admitted);
+          PK_COUNT("groups", lane == 0);
           if (lanes == 0) continue;
+          PK_COUNT("admitting_groups", lane == 0);
           if (admitted) queues[own + q][waiting[q] + __popc(lanes & lanes_below())] = key;
           waiting[q] += __popc(lanes);
           __syncwarp();

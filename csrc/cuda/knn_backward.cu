@@ -36,6 +36,7 @@ __global__ void __launch_bounds__(kThreads, 8) knn_backward_kernel(KnnBackwardAr
       const T mine = in_range ? own[row * task.dims + d] : T(0);
       T sum = 0;
       for (int64_t place = begin + first_edge; place < end && in_range; place += edge_step) {
+        PK_COUNT("edges", 1);
         const int64_t edge = kOfPoints ? task.edges[place] : place;
         int64_t other;
         if (kOfPoints) {

@@ -57,6 +57,7 @@ __global__ void __launch_bounds__(kThreads) count_digits_kernel(ReverseGraphArgu
   const int64_t end = begin + pass.block_edges < edges ? begin + pass.block_edges : edges;
   for (int64_t place = begin + threadIdx.x; place < end; place += kThreads) {
     const int64_t edge = pass.from == nullptr ? place : pass.from[place];
+    PK_COUNT("edges", 1);
     atomicAdd(&count[digit_of(task, pass, edge)], 1u);
   }
   __syncthreads();
@@ -151,6 +152,7 @@ __global__ void __launch_bounds__(kThreads) find_offsets_kernel(ReverseGraphArgu
     int64_t low = 0;
     int64_t high = task.queries * task.k;
     while (low < high) {
+      PK_COUNT("steps", 1);
       const int64_t middle = low + (high - low) / 2;
       if (target_row(task, task.edges[middle]) < row) {
         low = middle + 1;

@@ -54,6 +54,7 @@ struct Place {
 struct Kernel {
   std::string name;
   Counts counts;
+  std::map<std::string, uint64_t> work;
 };
 
 std::vector<Kernel> kernels;  // in the order of their first launches
@@ -108,7 +109,7 @@ size_t turns_of(const Request& request) {
 void start_grid(const void* kernel, const void* arguments) {
   if (numbers.count(kernel) == 0) {
     numbers[kernel] = kernels.size();
-    kernels.push_back({function_name(kernel), {}});
+    kernels.push_back({function_name(kernel), {}, {}});
   }
   running = numbers[kernel];
   ++kernels[running].counts.launches;
@@ -149,6 +150,8 @@ void count_barrier() { ++kernels[running].counts.barriers; }
 
 void count_collective() { ++kernels[running].counts.collectives; }
 
+void count_work(const char* what, uint64_t number) { kernels[running].work[what] += number; }
+
 void note(const void* address, size_t bytes, Kind kind, const void* place) {
   if (!is_in_kernel) return;
   const Block& block = Block::current();
@@ -185,7 +188,13 @@ PK_EXPORT const char* emulated_counters() {
         << ", \"global_sectors\": " << c.global_sectors << ", \"shared_requests\": " << c.shared_requests
         << ", \"shared_wavefronts\": " << c.shared_wavefronts << ", \"divergent_requests\": " << c.divergent_requests
         << ", \"atomics\": " << c.atomics << ", \"atomic_turns\": " << c.atomic_turns
-        << ", \"barriers\": " << c.barriers << ", \"collectives\": " << c.collectives << "}";
+        << ", \"barriers\": " << c.barriers << ", \"collectives\": " << c.collectives << ", \"work\": {";
+    const char* comma = "";
+    for (const auto& [what, number] : kernel.work) {
+      out << comma << '"' << what << "\": " << number;
+      comma = ", ";
+    }
+    out << "}}";
     separator = ", ";
   }
   out << "]}";
@@ -196,5 +205,8 @@ PK_EXPORT const char* emulated_counters() {
 PK_EXPORT void emulated_reset_counters() {
   using namespace emulation::counters;
   memsets = 0;
-  for (Kernel& kernel : kernels) kernel.counts = {};
+  for (Kernel& kernel : kernels) {
+    kernel.counts = {};
+    kernel.work.clear();
+  }
 }

@@ -9,12 +9,14 @@
 // Sectors are the 32-byte pieces of global memory that a request touches: 4 are the least for 32 lanes of 4 bytes. A
 // shared request takes as many wavefronts as the fullest of 32 banks has different words in it; requests of 8 and 16
 // bytes a lane go in two and four parts, as on the hardware. Lanes of an atomic request that meet at one address take
-// turns. Clusters are not counted right: another block's shared memory counts as global.
+// turns. Clusters are not counted right: another block's shared memory counts as global. What PK_COUNT in a kernel
+// counts comes to all these.
 //
 // Only compiled in with PK_EMULATION_COUNTERS, with -fsanitize=thread for the kernels (see access_hooks.cpp).
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "races.h"
 
@@ -29,6 +31,8 @@ void in_kernel(bool is_in_it);
 void count_memset();
 void count_barrier();
 void count_collective();
+// So many steps of the algorithm, by a name that lives as long as the program.
+void count_work(const char* what, uint64_t number);
 void note(const void* address, size_t bytes, races::Kind kind, const void* place);
 
 #else
@@ -39,6 +43,7 @@ inline void in_kernel(bool) {}
 inline void count_memset() {}
 inline void count_barrier() {}
 inline void count_collective() {}
+inline void count_work(const char*, uint64_t) {}
 inline void note(const void*, size_t, races::Kind, const void*) {}
 
 #endif

@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import cuda_counters
+import emulated
 import pytest
+import torch
+from prediction import selection
 
 import pointkernels
 
@@ -96,3 +99,18 @@ def test_a_file_that_holds_no_ceilings_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(ValueError, match=r"must be a file of ceilings .+ got: 'compiler'"):
         cuda_counters.load(tmp_path / "x.json")
+
+
+def test_the_model_of_the_queue_is_what_the_kernel_does() -> None:
+    """With distances in random order: how many groups of 32 candidates have one that is admitted, and the merges."""
+    library = emulated.operators(90, "counters")
+    points = torch.rand(1, 1024, 3, generator=torch.Generator().manual_seed(0))
+    with emulated.device("forward", check="counters"):
+        library.reset_counters()
+        pointkernels.knn(points, 20, query=points[:, :32])
+    (kernel,) = library.counters()["kernels"]
+    work = {what: number / 32 for what, number in kernel["work"].items()}  # of a query
+    model = selection.of_random_order(1024, 20)
+    assert work["groups"] == 32
+    assert work["admitting_groups"] == pytest.approx(model.admitting_groups, rel=0.06)
+    assert work["merges"] == pytest.approx(model.merges + 1, rel=0.06)  # the last one takes what is left

@@ -9,40 +9,10 @@ from typing import Any
 import emulated
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import pointkernels
+from cuda_gates.around import Around
 from pointkernels.ops import edge_conv_two_layer_chunks as chunks
-
-# Operations of torch that only make tensors or look at them otherwise.
-_FREE = {"empty", "new_empty", "empty_like", "detach", "alias", "_unsafe_view", "lift_fresh", "empty_strided"}
-
-
-class Around(TorchDispatchMode):
-    """Counts the operations of torch that launch something, and the bytes of all new tensors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.launches = 0
-        self.bytes = 0
-        self._seen: set[int] = set()
-        self._kept: list[Any] = []  # so that no address is used twice
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
-        if func.namespace == "aten" and not func.is_view and name not in _FREE:
-            self.launches += 1
-        given = {a.untyped_storage().data_ptr() for a in torch.utils._pytree.tree_leaves(args) if isinstance(a, Tensor)}
-        for tensor in torch.utils._pytree.tree_leaves(result):
-            if not isinstance(tensor, Tensor):
-                continue
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in self._seen | given:
-                self._seen.add(storage.data_ptr())
-                self._kept.append(storage)
-                self.bytes += storage.nbytes()
-        return result
 
 
 def _points(rows: int, dims: int) -> Tensor:
@@ -123,7 +93,8 @@ def count(call: Callable[[], Any]) -> dict[str, dict[str, int]]:
         "bytes": around.bytes,
     }
     kernels = {
-        k["name"]: {name: n for name, n in k.items() if name not in ("name", "blocks")} for k in counted["kernels"]
+        k["name"]: {name: n for name, n in k.items() if name not in ("name", "blocks", "work")} | k["work"]
+        for k in counted["kernels"]
     }
     return {"": total, **kernels}
 
