@@ -33,8 +33,9 @@ COMPILER = os.environ.get("CXX", "g++")
 # As nvcc gets them where they matter: the same language, and nothing fused that the source does not fuse.
 FLAGS = ["-std=c++17", "-g1", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden"]
 FLAGS += ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
-# Short paths in messages, whatever the folder.
-FLAGS += [f"-I{SHIM.relative_to(REPOSITORY)}", f"-fdebug-prefix-map={REPOSITORY}=."]
+FLAGS += [f"-I{SHIM.relative_to(REPOSITORY)}"]
+# Short paths in messages, whatever the folder; so copies of the repository can share what is built.
+SHORT_PATHS = f"-fdebug-prefix-map={REPOSITORY}=."
 # Version 2.10 of torch's stable interface, as in the build; the functions for CUDA are declared only with USE_CUDA.
 TORCH_FLAGS = ["-DTORCH_TARGET_VERSION=0x020a000000000000", "-DUSE_CUDA"]
 
@@ -86,7 +87,8 @@ def command_for(source: Path, architecture: int, check: str) -> list[str]:
     elif source == OPERATORS or source.name.endswith("_binding.cpp"):
         # The same for every architecture and check, so that they are compiled once.
         include = torch_folder() / "include"
-        flags += [*TORCH_FLAGS, "-O1", f"-isystem{include}", "-include", str(SHIM / "operators.h")]
+        header = (SHIM / "operators.h").relative_to(REPOSITORY)
+        flags += [*TORCH_FLAGS, "-O1", f"-isystem{include}", "-include", str(header)]
     else:
         flags += ["-O2", *CHECKS[check].every]
     return [*flags, "-x", "c++", "-c", os.path.relpath(source, REPOSITORY)]
@@ -114,7 +116,8 @@ def object_of(source: Path, folder: Path, command: list[str]) -> Path:
     if not compiled.exists():
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             output = Path(temporary, "out.o")
-            subprocess.run([*command, "-o", output], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+            command = [*command, SHORT_PATHS, "-o", str(output)]
+            subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
             output.rename(compiled)  # atomic: no one ever sees half a file
     return compiled
 
