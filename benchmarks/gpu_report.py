@@ -19,13 +19,14 @@ import sys
 import tempfile
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gpu import context as shared
 from gpu import markdown, parts
 from gpu.context import ROOT, Context, missing
-from gpu.findings import FAULTS, Finding, Report, write
+from gpu.findings import FAULTS, Finding, Report, earlier, write
 from gpu.parts import BUILD, FIRST, PARTS, SECOND
 
 RESULTS = Path(__file__).resolve().parent / "results" / "gpu"
@@ -44,7 +45,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the report (default: %(default)s)")
     parser.add_argument("--seconds", type=float, help=f"for the whole command ({SECONDS:g}; a dry run {DRY_SECONDS:g})")
     parser.add_argument("--dry-run", action="store_true", help="without a GPU: small shapes on the CPU, nothing built")
-    parser.add_argument("--worker", choices=("kernels", "operators", "compiled", "training"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--worker", choices=("kernels", "operators", "compiled", "training", "once"), help=argparse.SUPPRESS
+    )
     parser.add_argument("--worker-output", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--worker-device", choices=("cpu", "cuda"), help=argparse.SUPPRESS)
     parser.add_argument("--worker-seconds", type=float, help=argparse.SUPPRESS)
@@ -174,13 +177,15 @@ def main(arguments: list[str]) -> int:
     if not device and not options.dry_run:
         print("nvidia-smi or torch must find a GPU, found none (--dry-run needs none)", file=sys.stderr)
         return 1
-    report = Report(environment(arguments, device))
     name = "dry-run" if options.dry_run else re.sub(r"[^a-z0-9]+", "-", device["name"].lower()).strip("-")
-    if options.second:
-        name += "-second"
+    # What an earlier call has found stays, and its constants serve this call's floors.
+    report = Report(environment(arguments, device), earlier(options.output / f"{name}.json"))
+    made = f"{report.environment['date']} {report.environment['commit']}"
+    found_now: list[Finding] = []
 
     def save(found: Finding) -> None:
-        report.findings.append(found)
+        found_now.append(found)
+        report.add(replace(found, made=made))
         write(options.output / f"{name}.json", report.as_json())
         try:
             write(options.output / f"{name}.md", markdown.render(report))
@@ -193,7 +198,7 @@ def main(arguments: list[str]) -> int:
         kept = where / f"{name}-parts"
         run_parts(options, Context(options.dry_run, Path(work), report, device.get("compute_cap"), kept), save)
     print(f"\n{(where / f'{name}.md').read_text()}\nsaved in {where / name}.json and .md")
-    return int(any(found.status in FAULTS for found in report.findings))
+    return int(any(found.status in FAULTS for found in found_now))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import knn_bench
 import neighborhood_bench
 from contenders import Benchmark
 
-from gpu import floors
+from gpu import floors, gradients
 from gpu.floors import Floor
 
 
@@ -39,6 +39,9 @@ class Timed:
             return floors.farthest_point_sampling(case.batch, case.points, case.samples, machine)
         if isinstance(case, ball_query_bench.Case):
             return floors.ball_query(case.batch, case.points, case.queries, case.k, machine)
+        if isinstance(case, gradients.Case):
+            channels = 0 if case.step == "reverse graph" else 3
+            return floors.edges_moved(case.batch, case.points, case.k, channels, machine)
         backward = case.passes != "forward"
         if isinstance(case, neighborhood_bench.Case):
             if case.operator == "chamfer":
@@ -74,6 +77,13 @@ def _neighborhood(operator: str, batch: int, points: int, queries: int, k: int, 
     ]
 
 
+def _gradients(batch: int, points: int, k: int) -> list[Timed]:
+    return [
+        Timed(gradients.BENCHMARK, gradients.Case(step, batch, points, k))
+        for step in ("reverse graph", "gradient of knn")
+    ]
+
+
 def _edge_conv(
     batch: int, points: int, k: int, channels: tuple[int, int], targets: tuple[float | None, float | None],
     hidden: int = 0,
@@ -95,6 +105,7 @@ def cases(dry_run: bool) -> Sequence[Timed]:
             _ball_query(2, 60, 40, 0.3, 8),
             *_neighborhood("gather", 2, 60, 40, 5, 8),
             *_neighborhood("chamfer", 2, 60, 70, 1, 0),
+            *_gradients(2, 60, 5),
         ]
     return [
         _knn("surface", 32, 1024, 3, 20, 30e-6),
@@ -109,6 +120,7 @@ def cases(dry_run: bool) -> Sequence[Timed]:
         _ball_query(32, 1024, 512, 0.2, 32),
         *_neighborhood("gather", 32, 1024, 1024, 16, 64),
         *_neighborhood("chamfer", 32, 1024, 1024, 1, 0),
+        *_gradients(32, 1024, 20),
         _knn("surface", 32, 2048, 3, 40, 65e-6),
         _fps(32, 2048, 1024, 180e-6),
         _fps(8, 16384, 4096, 0.8e-3),
@@ -116,4 +128,16 @@ def cases(dry_run: bool) -> Sequence[Timed]:
         _knn("surface", 1, 100_000, 3, 16, 130e-6),
         _knn("surface", 1, 1_000_000, 3, 16, 0.8e-3),
         _fps(1, 1_000_000, 100_000, 30e-3),
+    ]
+
+
+def hottest(dry_run: bool) -> Sequence[Timed]:
+    """Those that hold the kernels in which networks spend their time."""
+    if dry_run:
+        return cases(dry_run)[:2]
+    return [
+        _knn("surface", 32, 1024, 3, 20),
+        _knn("features", 32, 1024, 64, 20),
+        _fps(32, 1024, 512),
+        _edge_conv(32, 1024, 20, (64, 64), (None, None))[1],
     ]

@@ -26,6 +26,7 @@ class Finding:
         commands: what was run.
         found: its numbers.
         log: the end of what its commands printed, where something is wrong.
+        made: when, and from which commit.
     """
 
     part: str
@@ -35,11 +36,12 @@ class Finding:
     commands: tuple[str, ...] = ()
     found: dict[str, Any] = field(default_factory=dict)
     log: str = ""
+    made: str = ""
 
 
 @dataclass
 class Report:
-    """All findings so far, and what they were made with."""
+    """All findings so far, and what the newest were made with."""
 
     environment: dict[str, Any]
     findings: list[Finding] = field(default_factory=list)
@@ -48,10 +50,30 @@ class Report:
         """The numbers of a part; empty when it has not run."""
         return next((finding.found for finding in self.findings if finding.part == part), {})
 
+    def add(self, finding: Finding) -> None:
+        """Take a finding in place of that of an earlier call; but what was measured stays where a part was left out."""
+        for place, old in enumerate(self.findings):
+            if old.part == finding.part:
+                if finding.status != "skipped" or old.status == "skipped":
+                    self.findings[place] = finding
+                return
+        self.findings.append(finding)
+
     def as_json(self) -> str:
         """The content of the file."""
         content = {"environment": self.environment, "findings": [asdict(finding) for finding in self.findings]}
         return json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def earlier(path: Path) -> list[Finding]:
+    """The findings of a report that is there already; none where there is none that can be read."""
+    try:
+        return [
+            Finding(**{**entry, "commands": tuple(entry["commands"])})
+            for entry in json.loads(path.read_text())["findings"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _finite(value: Any) -> Any:

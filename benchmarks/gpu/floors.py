@@ -105,6 +105,16 @@ def gather(
     return _largest(memory=moved * (2 if backward else 1) / machine["copy_bandwidth"])
 
 
+def edges_moved(batch: int, points: int, k: int, channels: int, machine: dict[str, Any]) -> Floor:
+    """The bytes of a step over all edges: lists read, edges of the reverse graph written, or read with their gradients.
+
+    With `channels` coordinates: points read and their two gradients written, too.
+    """
+    rows = batch * points
+    moved = rows * (k * 2 * INDEX + INDEX) + channels * FLOAT * rows * 3 + (k * rows * FLOAT if channels else 0)
+    return _largest(memory=moved / machine["copy_bandwidth"])
+
+
 def chamfer(batch: int, points: int, queries: int, machine: dict[str, Any]) -> Floor:
     """All pairs in both directions, unless trees help; the gradient is bytes."""
     moved = batch * (points + queries) * (6 * FLOAT + FLOAT + INDEX) / machine["copy_bandwidth"]

@@ -7,7 +7,6 @@ and how much of the time lies between them.
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -19,17 +18,12 @@ from contenders import LeftOut
 from torch.profiler import ProfilerActivity, profile
 
 from gpu.cases import Timed
+from gpu.names import short_name
 from gpu.operators import Plan, shortened
 
 CALLS = 5
 # What the device does, in the categories of the profiler's trace.
 ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
-
-
-def short_name(name: str) -> str:
-    """A kernel's name without its return type, namespaces and parameters."""
-    name = re.sub(r"\(anonymous namespace\)::|<unnamed>::", "", name)
-    return re.sub(r"^void |\b\w+::|\(.*$", "", name).strip()
 
 
 def read(events: Iterable[dict[str, Any]], calls: int) -> dict[str, Any]:
@@ -91,6 +85,15 @@ def measure(timed: Timed, plan: Plan) -> dict[str, Any]:
             torch.cuda.synchronize()
     note = f"with {full.case.samples} samples, not scaled" if scale > 1 else ""
     return {**result, **read(trace_of(profiler), CALLS), "note": note}
+
+
+def once(timed: Timed, plan: Plan) -> dict[str, Any]:
+    """One call of our operator, for a program that watches from outside."""
+    problem = timed.benchmark.problem(timed.case, plan.settings)
+    next(contender.call for contender in problem.contenders if contender.ours)()
+    if plan.settings.device == "cuda":
+        torch.cuda.synchronize()
+    return {"case": timed.label, "rows": []}
 
 
 def trace_of(profiler: Any) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gpu import alternatives
+from gpu import alternatives, ncu
 from gpu.constants import CONSTANTS
 from gpu.findings import Report
 
@@ -32,8 +32,11 @@ def _times(seconds: Sequence[float] | None, by: float | None) -> str:
 
 
 def _parts(report: Report) -> list[str]:
-    rows = [[f.part, f.status, f"{f.seconds:.0f}", f.note[:300]] for f in report.findings]
-    return table(["part", "status", "s", "remarks"], rows)
+    several = len({f.made for f in report.findings if f.status != "skipped"}) > 1
+    rows = [
+        [f.part, f.status, f"{f.seconds:.0f}", *([f.made] if several else []), f.note[:300]] for f in report.findings
+    ]
+    return table(["part", "status", "s", *(["made"] if several else []), "remarks"], rows)
 
 
 def _constants(found: dict[str, Any]) -> list[str]:
@@ -83,11 +86,21 @@ def _operators(title: str, found: dict[str, Any]) -> list[str]:
     return [f"## {title}", "", *table(head, rows)] if rows else []
 
 
-def _kernels(found: dict[str, Any]) -> list[str]:
+def _of_device_time(case: dict[str, Any], operators: dict[str, Any]) -> str:
+    """The kernels' share of the operator's own time on the device: the rest lies between them."""
+    timed = next((other for other in operators.get("cases", []) if other["case"] == case["case"]), {"rows": []})
+    device = next((row["device"][1] for row in timed["rows"] if row["ours"] and row.get("device")), None)
+    if not device or case.get("note"):
+        return ""
+    return f"{case['microseconds'] / (device * 1e6):.0%} of the {digits(device * 1e6)} us of the graph"
+
+
+def _kernels(found: dict[str, Any], operators: dict[str, Any]) -> list[str]:
     rows = []
     for case in found.get("cases", []):
         remarks = "; ".join(filter(None, [case.get("error", ""), case.get("note", "")]))
         if "launches" in case:
+            remarks = "; ".join(filter(None, [remarks, _of_device_time(case, operators)]))
             rows.append(
                 [case["case"], f"{case['launches']:g} launches", digits(case["microseconds"]), "", "", "", remarks]
             )
@@ -100,6 +113,15 @@ def _kernels(found: dict[str, Any]) -> list[str]:
             rows.append(["", kernel["name"], digits(kernel["microseconds"]), shape, *numbers, times])
     head = ["case", "kernel", "us", "grid x block", "registers", "shared bytes", "remarks"]
     return ["## Kernels", "", *table(head, rows)] if rows else []
+
+
+def _counters(found: dict[str, Any]) -> list[str]:
+    rows = [
+        [kernel["name"], *(digits(kernel[metric]) if metric in kernel else "" for metric in ncu.METRICS)]
+        for kernel in found.get("kernels", [])
+    ]
+    head = ["kernel", *(what for what in ncu.METRICS.values())]
+    return ["## Hardware counters", "", *table(head, rows)] if rows else []
 
 
 def _training(found: dict[str, Any]) -> list[str]:
@@ -131,7 +153,8 @@ def render(report: Report) -> str:
     lines += _alternatives(report.found("alternatives"))
     lines += _suite(report.found("suite"))
     lines += _sanitizer(report.found("sanitizer"))
-    lines += _kernels(report.found("kernels"))
+    lines += _kernels(report.found("kernels"), report.found("operators"))
+    lines += _counters(report.found("ncu"))
     lines += _operators("Operators", report.found("operators"))
     lines += _operators("Against torch.compile", report.found("compiled"))
     lines += _training(report.found("training"))

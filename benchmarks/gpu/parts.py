@@ -15,6 +15,7 @@ from gpu.alternatives import alternatives
 from gpu.context import BENCHMARKS, BUILD_NEEDS, Context, finding, missing
 from gpu.findings import Finding
 from gpu.machine import machine
+from gpu.ncu import counters
 from gpu.sanitizing import check_with_sanitizer
 from gpu.suite import suite
 
@@ -68,7 +69,8 @@ def measured(part: str) -> Callable[[Context, float], Finding]:
 
     def run(context: Context, seconds: float) -> Finding:
         started = time.monotonic()
-        output = context.file(part)
+        # What an earlier call found stays until this one has come to its end.
+        output = context.file(f"{part}-running")
         output.unlink(missing_ok=True)
         constants = {**floors.ASSUMED, **context.report.found("machine")}
         command = [
@@ -87,6 +89,8 @@ def measured(part: str) -> Callable[[Context, float], Finding]:
             if done.code in (0, None) or len(cases) == known:
                 break
             known = len(cases)
+        if output.exists():
+            output.replace(context.file(part))
         wrong = [f"{case['case']}: {case['error']}" for case in cases if "error" in case]
         for case in cases:
             wrong += [
@@ -128,6 +132,7 @@ FIRST = (
 # Another one, on the same machine, where the build still is.
 SECOND = (
     Part("sanitizer", check_with_sanitizer, 150),
+    Part("ncu", counters, 40),
     Part("compiled", measured("compiled"), 120),
 )
 PARTS = (*FIRST, *SECOND)

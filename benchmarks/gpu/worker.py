@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from gpu import kernels, training
-from gpu.cases import cases
+from gpu.cases import cases, hottest
 from gpu.findings import write
 from gpu.operators import measure, plan
 
@@ -30,7 +30,7 @@ class Task:
     """What the report asks of a worker.
 
     Attributes:
-        part: "kernels", "operators", "compiled" or "training".
+        part: "kernels", "operators", "compiled", "training", or "once": one call of each case that the hardware counts.
         device: "cuda", or "cpu" in a dry run.
         output: JSON file; what it holds already is not measured again.
         seconds: no case is begun after this time.
@@ -83,6 +83,11 @@ def work(task: Task) -> int:
     every: list[tuple[str, Callable[[], dict[str, Any]]]]
     if task.part == "training":
         every = [("training step", lambda: training.measure(measuring))]
+    elif task.part == "once":
+        every = [
+            (timed.label, lambda timed=timed: kernels.once(timed, measuring))  # type: ignore[misc]
+            for timed in hottest(task.device != "cuda")
+        ]
     elif task.part == "kernels":
         every = [
             (timed.label, lambda timed=timed: kernels.measure(timed, measuring))  # type: ignore[misc]

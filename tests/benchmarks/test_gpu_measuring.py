@@ -39,7 +39,7 @@ def test_floors_are_those_of_the_design() -> None:
 
 def test_every_case_has_a_floor_and_a_name_of_its_own() -> None:
     every = cases.cases(dry_run=False)
-    assert len({timed.label for timed in every}) == len(every) == 26
+    assert len({timed.label for timed in every}) == len(every) == 28
     for timed in every:
         floor = timed.floor(floors.ASSUMED)
         assert 0 < floor.seconds < (timed.target or 1.0), timed.label
@@ -272,6 +272,6 @@ def test_kernels_of_a_case_on_a_cpu() -> None:
     """Where there are none; the profiler runs all the same."""
     found = kernels.measure(cases.cases(dry_run=True)[0], operators.plan("cpu", compiled=False))
     assert (found["launches"], found["kernels"], found["rows"]) == (0, [], [])
-    text = "\n".join(markdown._kernels({"cases": [found, {"case": "x", "rows": [], "error": "E"}]}))
+    text = "\n".join(markdown._kernels({"cases": [found, {"case": "x", "rows": [], "error": "E"}]}, {}))
     assert "| 0 launches |" in text
     assert "| x |  |  |  |  |  | E |" in text

@@ -71,7 +71,7 @@ def test_a_broken_worker_is_started_again(monkeypatch: pytest.MonkeyPatch, tmp_p
     names: list[str] = []
 
     def run(self: Context, name: str, command: list[str], seconds: float) -> Finished:
-        (tmp_path / "operators.json").write_text(json.dumps({"cases": contents[len(names)]}))
+        (tmp_path / "operators-running.json").write_text(json.dumps({"cases": contents[len(names)]}))
         names.append(name)
         assert float(command[-1]) <= seconds
         return Finished(worker.BROKEN if len(names) == 1 else 0, 1.0, "some log")
@@ -267,7 +267,7 @@ def test_a_report_that_is_killed_leaves_what_was_found(tmp_path: Path) -> None:
     """Every part's end, and every case of the part that is running, are on the disk by then."""
     command = [sys.executable, gpu_report.__file__, "--dry-run", "--only", "machine", "operators"]
     with subprocess.Popen([*command, "--output", str(tmp_path)], stdout=subprocess.DEVNULL) as process:
-        cases = tmp_path / "dry-run-parts" / "operators.json"
+        cases = tmp_path / "dry-run-parts" / "operators-running.json"
         while process.poll() is None and not (cases.exists() and len(json.loads(cases.read_text())["cases"]) > 1):
             time.sleep(0.01)
         process.terminate()
@@ -320,6 +320,59 @@ def test_the_report_in_json(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "new" / "report.json").read_text())
     assert content["findings"][0]["found"] == {"x": ["inf", 1.0]}
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.json"]
+
+
+def test_a_later_call_keeps_what_an_earlier_one_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By part, the newest first; its constants serve the later call's floors."""
+    seen: dict[str, Any] = {}
+
+    def part(name: str, *outcomes: Finding) -> Part:
+        turns = iter(outcomes)
+
+        def run(context: Context, seconds: float) -> Finding:
+            seen[name] = context.report.found("machine")
+            return next(turns)
+
+        return Part(name, run, 10.0)
+
+    machine = Finding("machine", "ok", found={"clock_rate": 1.9e9})
+    suites = Finding("suite", "failed", note="old"), Finding("suite", "ok", note="new")
+    late = part("sanitizer", Finding("sanitizer", "ok"))
+    monkeypatch.setattr(gpu_report, "gpu", lambda: {"name": "A GPU", "compute_cap": "9.0"})
+    monkeypatch.setattr(gpu_report, "PARTS", [part("machine", machine), part("suite", *suites), late])
+    commits = iter(["first", "second", "third"])
+    monkeypatch.setattr(gpu_report, "commit", lambda: next(commits))
+    where = ["--output", str(tmp_path)]
+    assert gpu_report.main(["--only", "machine", "suite", *where]) == 1
+    assert gpu_report.main(["--only", "suite", *where]) == 0
+    assert seen["suite"] == machine.found
+    assert gpu_report.main(["--second", *where]) == 0
+    found = {f["part"]: f for f in json.loads((tmp_path / "a-gpu.json").read_text())["findings"]}
+    assert {name: f["status"] for name, f in found.items()} == {
+        "build": "skipped", "machine": "ok", "suite": "ok", "sanitizer": "ok",
+    }  # fmt: skip
+    commits_of = {name: f["made"].split()[-1] for name, f in found.items() if name != "build"}
+    assert commits_of == {"machine": "first", "suite": "second", "sanitizer": "third"}
+    assert " first | " in (tmp_path / "a-gpu.md").read_text()
+    (tmp_path / "a-gpu.json").write_text('{"findings": [{"part": 1}]}')  # of something else: a new report
+    assert findings.earlier(tmp_path / "a-gpu.json") == []
+
+
+def test_cases_of_an_earlier_call_stay_until_the_new_ones_are_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old, new = {"cases": [{"case": "old", "rows": []}]}, {"cases": [{"case": "new", "rows": []}]}
+    (tmp_path / "operators.json").write_text(json.dumps(old))
+
+    def run(self: Context, name: str, command: list[str], seconds: float) -> Finished:
+        assert json.loads((tmp_path / "operators.json").read_text()) == old
+        (tmp_path / "operators-running.json").write_text(json.dumps(new))
+        return Finished(0, 1.0, "")
+
+    monkeypatch.setattr(Context, "run", run)
+    assert parts.measured("operators")(context(tmp_path), 60).status == "ok"
+    assert json.loads((tmp_path / "operators.json").read_text()) == new
+    assert not (tmp_path / "operators-running.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""What other tools write, in their own formats: the profiler's trace, Nsight Compute's table."""
+
+# ruff: noqa: E501  (their lines are as long as they are)
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from gpu import kernels, markdown, ncu, worker
+from gpu.context import Context
+from gpu.findings import Report
+from gpu.processes import Finished
+
+# As torch.profiler writes it: annotations, host operations and arrows between beside what ran on the device.
+TRACE = """{
+ "schemaVersion": 1, "deviceProperties": [{"id": 0, "name": "NVIDIA H200", "numSms": 132}],
+ "traceEvents": [
+ {"ph": "X", "cat": "cpu_op", "name": "pointkernels::knn", "pid": 7, "tid": 7, "ts": 4861730.1, "dur": 41.2,
+  "args": {"External id": 1, "Ev Idx": 0}},
+ {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernelExC", "pid": 7, "tid": 7, "ts": 4861741.0, "dur": 6.1,
+  "args": {"cbid": 430, "correlation": 9}},
+ {"ph": "s", "id": 9, "pid": 7, "tid": 7, "ts": 4861741.0, "cat": "ac2g", "name": "ac2g"},
+ {"ph": "X", "cat": "gpu_memset", "name": "Memset (Device)", "pid": 0, "tid": 7, "ts": 4861742.5, "dur": 1.312,
+  "args": {"device": 0, "stream": 7, "correlation": 8, "bytes": 32768, "memory bandwidth (GB/s)": 24.9}},
+ {"ph": "X", "cat": "kernel", "pid": 0, "tid": 7, "ts": 4861749.004, "dur": 104.863,
+  "name": "void pointkernels::cuda::(anonymous namespace)::knn_kernel<float, 1>(pointkernels::cuda::KnnArguments<float>, long)",
+  "args": {"External id": 1, "queued": 0, "device": 0, "context": 1, "stream": 7, "correlation": 9,
+   "registers per thread": 120, "shared memory": 21568, "blocks per SM": 15.5, "warps per SM": 62.1,
+   "grid": [2048, 1, 1], "block": [128, 1, 1], "est. achieved occupancy %": 25}},
+ {"ph": "f", "id": 9, "pid": 0, "tid": 7, "ts": 4861749.004, "cat": "ac2g", "name": "ac2g", "bp": "e"},
+ {"ph": "X", "cat": "cuda_runtime", "name": "cudaDeviceSynchronize", "pid": 7, "tid": 7, "ts": 4861760.0, "dur": 95.0,
+  "args": {"cbid": 165, "correlation": 10}},
+ {"ph": "X", "cat": "overhead", "name": "Activity Buffer Request", "pid": -1, "tid": 0, "ts": 4861700.0, "dur": 900.0},
+ {"name": "process_name", "ph": "M", "ts": 4861700.0, "pid": 0, "tid": 0, "args": {"name": "python"}},
+ {"name": "Iteration Start: PyTorch Profiler", "ph": "i", "s": "g", "pid": "Traces", "tid": "t", "ts": 4861700.0}
+ ]}"""
+
+
+def test_a_trace_file_as_the_profiler_writes_it() -> None:
+    class Profiler:
+        def export_chrome_trace(self, path: str) -> None:
+            Path(path).write_text(TRACE)
+
+    found = kernels.read(kernels.trace_of(Profiler()), 1)
+    assert (found["launches"], found["microseconds"]) == (2, pytest.approx(106.175))
+    assert [row["name"] for row in found["kernels"]] == ["Memset", "knn_kernel<float, 1>"]
+    search = found["kernels"][1]
+    assert (search["grid"], search["registers"], search["shared"]) == ([2048, 1, 1], 120, 21568)
+    case = {"case": "knn", "rows": [], **found}
+    timed = {"case": "knn", "rows": [{"ours": True, "device": [1e-4, 1.25e-4, 2e-4]}]}
+    text = "\n".join(markdown._kernels({"cases": [case]}, {"cases": [timed]}))
+    assert "85% of the 125 us of the graph" in text
+
+
+NCU = """==PROF== Connected to process 77 (/usr/bin/python3.12)
+==PROF== Profiling "knn_kernel" - 0: 0%....50%....100% - 3 passes
+"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size","Grid Size","Device","CC","Section Name","Metric Name","Metric Unit","Metric Value"
+"0","77","python3.12","127.0.0.1","void pointkernels::cuda::<unnamed>::knn_kernel<float, 1>(pointkernels::cuda::KnnArguments<float>, long)","1","7","(128, 1, 1)","(2048, 1, 1)","0","9.0","Command line profiler metrics","gpu__time_duration.sum","ns","104,863"
+"0","77","python3.12","127.0.0.1","void pointkernels::cuda::<unnamed>::knn_kernel<float, 1>(pointkernels::cuda::KnnArguments<float>, long)","1","7","(128, 1, 1)","(2048, 1, 1)","0","9.0","Command line profiler metrics","lts__t_sector_hit_rate.pct","%","n/a"
+"0","77","python3.12","127.0.0.1","void pointkernels::cuda::<unnamed>::knn_kernel<float, 1>(pointkernels::cuda::KnnArguments<float>, long)","1","7","(128, 1, 1)","(2048, 1, 1)","0","9.0","Command line profiler metrics","smsp__inst_executed.sum","inst","111,222,333"
+"1","77","python3.12","127.0.0.1","void at::native::vectorized_elementwise_kernel<4>(int)","1","7","(128, 1, 1)","(8, 1, 1)","0","9.0","Command line profiler metrics","gpu__time_duration.sum","us","2.1"
+==PROF== Disconnected from process 77
+"""
+
+
+def test_what_nsight_compute_prints_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (kernel,) = ncu.read(NCU)
+    assert kernel["name"] == "knn_kernel<float, 1>"
+    assert kernel["gpu__time_duration.sum"] == pytest.approx(104.863)
+    assert kernel["smsp__inst_executed.sum"] == 111222333
+    assert "lts__t_sector_hit_rate.pct" not in kernel
+    assert "| knn_kernel<float, 1> | 105 |  | 111222333 |" in "\n".join(markdown._counters({"kernels": [kernel]}))
+    assert ncu.read("==ERROR== nothing") == []
+    monkeypatch.setattr(ncu, "find", lambda: "ncu")
+    for output, status in ((NCU, "ok"), ("==ERROR== ERR_NVGPUCTRPERM - The user", "unavailable"), ("", "failed")):
+        monkeypatch.setattr(Context, "run", lambda *_, output=output, **__: Finished(0, 1.0, output))
+        assert ncu.counters(Context(False, tmp_path, Report({}), "9.0"), 40).status == status
+    monkeypatch.setattr(ncu, "find", lambda: None)
+    found = ncu.counters(Context(False, tmp_path, Report({}), "9.0"), 40)
+    assert (found.status, found.note) == ("unavailable", "there is no ncu")
+
+
+def test_one_call_of_each_for_a_program_that_watches(tmp_path: Path) -> None:
+    task = worker.Task("once", "cpu", tmp_path / "once.json", 60.0, {})
+    assert worker.work(task) == 0
+    assert len(json.loads((tmp_path / "once.json").read_text())["cases"]) == 2
