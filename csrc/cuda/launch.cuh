@@ -31,10 +31,11 @@ cudaError_t launch(void (*kernel)(Parameters...), int64_t blocks, dim3 threads, 
 // How much one launch may do. A GPU runs nothing else meanwhile, and one with a display ends what takes seconds. A step
 // is one coordinate of a pair of points, or as much; a pair costs kStepsOfPair more. So many steps are predicted to
 // take 15 to 45 ms on an H200 that all of its multiprocessors work on.
+constexpr int64_t kMostSteps = int64_t{1} << 37;
 #ifdef PK_EMULATION
-inline int64_t most_steps() { return emulation::most_steps_of_a_launch(); }
+inline int64_t most_steps() { return emulation::most_steps_of_a_launch(kMostSteps); }
 #else
-constexpr int64_t most_steps() { return int64_t{1} << 37; }
+constexpr int64_t most_steps() { return kMostSteps; }
 #endif
 constexpr int64_t kStepsOfPair = 8;
 

@@ -29,7 +29,7 @@ constexpr size_t kSectorBytes = 32, kBanks = 32, kWordBytes = 4;
 constexpr size_t kMostArgumentBytes = 4096;  // of a kernel
 
 struct Counts {
-  uint64_t launches = 0, blocks = 0, barriers = 0, collectives = 0, atomics = 0, atomic_turns = 0;
+  uint64_t launches = 0, blocks = 0, barriers = 0, collectives = 0, atomics = 0, global_atomics = 0, atomic_turns = 0;
   uint64_t global_requests = 0, global_sectors = 0, shared_requests = 0, shared_wavefronts = 0, divergent_requests = 0;
 };
 
@@ -128,6 +128,7 @@ void end_block() {
         counts.divergent_requests += request.lanes.size() < alive;
         if (place.kind == Kind::kAtomic) {
           ++counts.atomics;
+          counts.global_atomics += !place.is_shared;
           counts.atomic_turns += turns_of(request);
         } else if (place.is_shared) {
           ++counts.shared_requests;
@@ -187,8 +188,9 @@ PK_EXPORT const char* emulated_counters() {
         << ", \"blocks\": " << c.blocks << ", \"global_requests\": " << c.global_requests
         << ", \"global_sectors\": " << c.global_sectors << ", \"shared_requests\": " << c.shared_requests
         << ", \"shared_wavefronts\": " << c.shared_wavefronts << ", \"divergent_requests\": " << c.divergent_requests
-        << ", \"atomics\": " << c.atomics << ", \"atomic_turns\": " << c.atomic_turns
-        << ", \"barriers\": " << c.barriers << ", \"collectives\": " << c.collectives << ", \"work\": {";
+        << ", \"atomics\": " << c.atomics << ", \"global_atomics\": " << c.global_atomics
+        << ", \"atomic_turns\": " << c.atomic_turns << ", \"barriers\": " << c.barriers
+        << ", \"collectives\": " << c.collectives << ", \"work\": {";
     const char* comma = "";
     for (const auto& [what, number] : kernel.work) {
       out << comma << '"' << what << "\": " << number;

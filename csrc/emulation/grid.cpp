@@ -18,7 +18,7 @@ namespace {
 
 Schedule current_schedule = Schedule::kForward;
 uint64_t current_seed = 0;
-int64_t most_steps = int64_t{1} << 37;  // as on a GPU
+int64_t most_steps = 0;  // as on a GPU
 std::string failure;
 std::mutex one_grid;
 
@@ -29,7 +29,7 @@ std::set<const void*> in_large_clusters;
 
 }  // namespace
 
-int64_t most_steps_of_a_launch() { return most_steps; }
+int64_t most_steps_of_a_launch(int64_t on_gpus) { return most_steps > 0 ? most_steps : on_gpus; }
 
 bool may_have_dynamic_shared(const void* kernel, size_t bytes) {
   const auto allowed = allowed_bytes.find(kernel);

@@ -18,7 +18,7 @@ bool may_have_large_clusters(const void* kernel);
 void allow_large_clusters(const void* kernel);
 
 // What csrc/cuda/launch.cuh asks: how much one launch may do.
-int64_t most_steps_of_a_launch();
+int64_t most_steps_of_a_launch(int64_t on_gpus);
 
 // Runs call(arguments) for each thread of the grid, in clusters of this shape, which divides that of the grid, and
 // returns whether it ended well; if not, emulated_failure() tells what happened. One grid at a time: a second caller

@@ -24,7 +24,11 @@ EXPECTED = {
     "no_conflicts_kernel": (2, 8, 4, 4, 0, 0, 0, 1),
     # Two launches: one thread of the first warp sets the counter, all read it.
     "atomics_kernel": (4, 16, 6, 6, 2, 4, 4 * 32, 4),
+    "vectors_kernel": (4, 4 * 16, 4, 4 * 4, 0, 0, 0, 1),
+    "doubles_kernel": (4, 4 * 8, 4, 4 * 2, 0, 0, 0, 1),
+    "global_atomics_kernel": (0, 0, 0, 0, 0, 2, 2 * 4, 0),
 }
+GLOBAL_ATOMICS = {"global_atomics_kernel": 2}
 COUNTERS = ("global_requests", "global_sectors", "shared_requests", "shared_wavefronts", "divergent_requests")
 COUNTERS += ("atomics", "atomic_turns", "barriers")
 
@@ -40,6 +44,7 @@ def test_known_kernels(schedule: str) -> None:
     assert counted["memsets"] == 1
     found = {kernel["name"]: tuple(kernel[name] for name in COUNTERS) for kernel in counted["kernels"]}
     assert found == EXPECTED
+    assert {k["name"]: k["global_atomics"] for k in counted["kernels"] if k["global_atomics"]} == GLOBAL_ATOMICS
     launches = {kernel["name"]: kernel["launches"] for kernel in counted["kernels"]}
     assert launches == {**dict.fromkeys(EXPECTED, 1), "atomics_kernel": 2}
     library.reset_counters()

@@ -43,7 +43,7 @@ CASES: dict[str, tuple[str, tuple[Any, ...]]] = {
 def test_equals_one_launch(name: str, schedule: str) -> None:
     operator, arguments = CASES[name]
     expected = getattr(OPERATORS, operator)(*arguments)
-    for most_steps in (1, 20_000, emulated.MOST_STEPS):
+    for most_steps in (1, 20_000, emulated.AS_ON_GPUS):
         with emulated.device(schedule, most_steps=most_steps):
             actual = getattr(OPERATORS, operator)(*arguments)
         for a, b in zip(*((r,) if isinstance(r, Tensor) else r for r in (actual, expected)), strict=True):

@@ -43,6 +43,24 @@ __global__ void atomics_kernel(float* to) {
   to[threadIdx.x] = static_cast<float>(counter);
 }
 
+// 16 bytes a lane: four sectors of eight lanes each, and four wavefronts.
+__global__ void vectors_kernel(const float4* from, float4* to) {
+  __shared__ float4 tile[kThreads];
+  tile[threadIdx.x] = from[threadIdx.x];
+  __syncthreads();
+  to[threadIdx.x] = tile[threadIdx.x];
+}
+
+__global__ void doubles_kernel(const double* from, double* to) {
+  __shared__ double tile[kThreads];
+  tile[threadIdx.x] = from[threadIdx.x];
+  __syncthreads();
+  to[threadIdx.x] = tile[threadIdx.x];
+}
+
+// Four lanes meet at each of eight counters.
+__global__ void global_atomics_kernel(unsigned* counters) { atomicAdd(&counters[threadIdx.x % 8], 1u); }
+
 template <typename... Parameters, typename... Arguments>
 int run(void (*kernel)(Parameters...), Arguments... arguments) {
   return pointkernels::cuda::launch(kernel, 1, dim3(kThreads), 0, nullptr, arguments...);
@@ -59,8 +77,13 @@ extern "C" __attribute__((visibility("default"))) int count_all() {
   std::vector<float> in(kThreads * 32 + 8, 1.0f), out(kThreads + 8);
   const float* const a = aligned(in);
   float* const b = aligned(out);
+  std::vector<float> results(kThreads * 4 + 8);
+  float* const wide = aligned(results);
   int error = run(coalesced_kernel, a, b) | run(strided_kernel, a, b) | run(same_address_kernel, a, b);
   error |= run(diverging_kernel, a, b) | run(bank_conflicts_kernel, b) | run(no_conflicts_kernel, b);
   error |= run(atomics_kernel, b) | run(atomics_kernel, b);
+  error |= run(vectors_kernel, reinterpret_cast<const float4*>(a), reinterpret_cast<float4*>(wide));
+  error |= run(doubles_kernel, reinterpret_cast<const double*>(a), reinterpret_cast<double*>(wide));
+  error |= run(global_atomics_kernel, reinterpret_cast<unsigned*>(b));
   return error | cudaMemsetAsync(b, 0, 4, nullptr);
 }

@@ -15,9 +15,9 @@ _LAUNCH = Path(__file__).resolve().parents[3] / "csrc" / "cuda" / "launch.cuh"
 @functools.lru_cache
 def most_steps() -> int:
     """Of a launch, as the source has it."""
-    found = re.search(r"most_steps\(\) \{ return int64_t\{1\} << (\d+); \}", _LAUNCH.read_text())
+    found = re.search(r"kMostSteps = int64_t\{1\} << (\d+);", _LAUNCH.read_text())
     if found is None:
-        raise ValueError(f"{_LAUNCH} must say most_steps() as a power of two, it does not")
+        raise ValueError(f"{_LAUNCH} must give kMostSteps as a power of two, it does not")
     return 1 << int(found[1])
 
 
