@@ -12,7 +12,8 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
   //   points (R, D), query (Q, D) -> squared distances (Q, K), inf where the cloud has fewer than K candidates;
   //   indices (Q, K) counted within the cloud, -1 there. Distances are (0, K) unless they are wanted.
   library.def(
-      "knn(Tensor points, Tensor? extents, Tensor? query, Tensor? query_extents, int clouds, int k, bool include_self,"
+      "knn(Tensor points, Tensor? extents, Tensor? query, Tensor? query_extents, SymInt clouds, SymInt k, bool "
+      "include_self,"
       " bool with_distances=True) -> (Tensor distances, Tensor indices)");
 
   // The first k rows of the same cloud, in index order, whose squared distance to the query row is below
@@ -21,15 +22,15 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
   //   points (R, D), query (Q, D) -> squared distances (Q, K), inf past the neighbours found; indices (Q, K) counted
   //   within the cloud, ascending, -1 there.
   library.def(
-      "ball_query(Tensor points, Tensor? extents, Tensor? query, Tensor? query_extents, int clouds,"
-      " float squared_radius, int k, bool include_self) -> (Tensor distances, Tensor indices)");
+      "ball_query(Tensor points, Tensor? extents, Tensor? query, Tensor? query_extents, SymInt clouds,"
+      " float squared_radius, SymInt k, bool include_self) -> (Tensor distances, Tensor indices)");
 
   // Gradient of the squared distances. Neighbour s of query row i is row (i / query_size) * cloud_size + neighbors[i,
   // s].
   //   grad (Q, K), points (R, D), query (Q, D), neighbors (Q, K); offsets, edges: their reverse graph
   //   -> grad_points (R, D), grad_query (Q, D)
   library.def(
-      "_knn_backward(Tensor grad, Tensor points, Tensor query, Tensor neighbors, int query_size, int cloud_size,"
+      "_knn_backward(Tensor grad, Tensor points, Tensor query, Tensor neighbors, SymInt query_size, SymInt cloud_size,"
       " Tensor offsets, Tensor edges) -> (Tensor grad_points, Tensor grad_query)");
 
   // For every row, the edges that point at it, in ascending order: a stable counting sort of the neighbour lists.
@@ -37,36 +38,39 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
   //   edges[offsets[j]:offsets[j + 1]], each the flat position i * K + s in neighbors. Entries of `edges` past
   //   offsets[rows] are unspecified.
   library.def(
-      "_reverse_graph(Tensor neighbors, int query_size, int cloud_size, int rows) -> (Tensor offsets, Tensor edges)");
+      "_reverse_graph(Tensor neighbors, SymInt query_size, SymInt cloud_size, SymInt rows) -> (Tensor offsets, Tensor "
+      "edges)");
 
   // The features of the neighbours. Neighbour s of query row i is row (i / query_size) * cloud_size + neighbors[i, s].
   //   features (R, C), neighbors (Q, K), entries -1 give zeros -> (Q, K, C)
-  library.def("gather_neighbors(Tensor features, Tensor neighbors, int query_size, int cloud_size) -> Tensor");
+  library.def("gather_neighbors(Tensor features, Tensor neighbors, SymInt query_size, SymInt cloud_size) -> Tensor");
 
   // Their weighted sum.
   //   features (R, C), neighbors (Q, K), weights (Q, K) -> (Q, C)
   library.def(
-      "gather_weighted(Tensor features, Tensor neighbors, Tensor weights, int query_size, int cloud_size) -> Tensor");
+      "gather_weighted(Tensor features, Tensor neighbors, Tensor weights, SymInt query_size, SymInt cloud_size) -> "
+      "Tensor");
 
   // For each row, the sum over the edges e that point at it of weights[e] grad[e / edges_per_row], in the order of the
   // edges: the gradient of both of the above in their features.
   //   grad (G, C), weights as many as edges, or None for ones; offsets (R + 1), edges: a reverse graph -> (R, C)
   library.def(
-      "_sum_over_edges(Tensor grad, Tensor? weights, Tensor offsets, Tensor edges, int edges_per_row) -> Tensor");
+      "_sum_over_edges(Tensor grad, Tensor? weights, Tensor offsets, Tensor edges, SymInt edges_per_row) -> Tensor");
 
   // For each edge, the product of the two rows that it joins: the gradient of gather_weighted in its weights.
   //   grad (Q, C), features (R, C), neighbors (Q, K) -> (Q, K), 0 for entries -1
   library.def(
-      "_edge_products(Tensor grad, Tensor features, Tensor neighbors, int query_size, int cloud_size) -> Tensor");
+      "_edge_products(Tensor grad, Tensor features, Tensor neighbors, SymInt query_size, SymInt cloud_size) -> Tensor");
 
   // Greedy farthest point sampling.
   //   points (R, D), start (B) counted within the cloud -> (B, M) counted within the cloud, -1 past a cloud's size
   library.def(
-      "farthest_point_sampling(Tensor points, Tensor? extents, Tensor start, int clouds, int num_samples) -> Tensor");
+      "farthest_point_sampling(Tensor points, Tensor? extents, Tensor start, SymInt clouds, SymInt num_samples) -> "
+      "Tensor");
 
   // Which rows have a neighbour or are one.
   //   neighbors (R, K), entries -1 ignored -> (R) bool
-  library.def("_used_rows(Tensor neighbors, int cloud_size) -> Tensor");
+  library.def("_used_rows(Tensor neighbors, SymInt cloud_size) -> Tensor");
 
   // One linear map for all rows, in the precision of its type.
   //   x (R, C), weight (O, C) -> x weight^T (R, O)
@@ -89,14 +93,15 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
   //      slot (R, O) the winner's place in the list (uint8 for K <= 255, else int32; all ones in a row without
   //      neighbours, whose output is 0), gathered (R, O) sum of u over the edges (empty when mean is given)
   library.def(
-      "edge_conv(Tensor nodes, Tensor neighbors, int cloud_size, Tensor bn_weight, Tensor bn_bias, Tensor? mean,"
+      "edge_conv(Tensor nodes, Tensor neighbors, SymInt cloud_size, Tensor bn_weight, Tensor bn_bias, Tensor? mean,"
       " Tensor? var, float eps, float negative_slope) -> (Tensor output, Tensor mean, Tensor var, Tensor count,"
       " Tensor extremum, Tensor slot, Tensor gathered)");
 
   // Gradient of edge_conv's output. `gathered` None: the statistics were given and are constants.
   //   -> grad_nodes (R, 2 O), grad_bn_weight (O), grad_bn_bias (O)
   library.def(
-      "_edge_conv_backward(Tensor grad, Tensor nodes, Tensor neighbors, int cloud_size, Tensor offsets, Tensor edges,"
+      "_edge_conv_backward(Tensor grad, Tensor nodes, Tensor neighbors, SymInt cloud_size, Tensor offsets, Tensor "
+      "edges,"
       " Tensor bn_weight, Tensor bn_bias, Tensor mean, Tensor var, Tensor count, Tensor extremum, Tensor slot,"
       " Tensor? gathered, float eps, float negative_slope)"
       " -> (Tensor grad_nodes, Tensor grad_bn_weight, Tensor grad_bn_bias)");
@@ -111,7 +116,7 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
   //      deviation (R, O) of the winning second pre-activation from mean2, slot (R, O) int32: the winner's place in the
   //      list; -1 in a row without neighbours, whose output is 0
   library.def(
-      "edge_conv_two_layer(Tensor nodes, Tensor neighbors, int cloud_size, Tensor bn_weight, Tensor bn_bias,"
+      "edge_conv_two_layer(Tensor nodes, Tensor neighbors, SymInt cloud_size, Tensor bn_weight, Tensor bn_bias,"
       " Tensor? mean, Tensor? var, float eps, float negative_slope, Tensor weight, Tensor center, Tensor bn_weight2,"
       " Tensor bn_bias2, Tensor? mean2, Tensor? var2, float eps2, float negative_slope2)"
       " -> (Tensor output, Tensor mean, Tensor var, Tensor mean2, Tensor var2, Tensor count, Tensor deviation,"
@@ -121,7 +126,7 @@ STABLE_TORCH_LIBRARY(pointkernels, library) {
   //   -> grad_nodes (R, 2 H), grad_bn_weight (H), grad_bn_bias (H), grad_weight (O, H), grad_bn_weight2 (O),
   //      grad_bn_bias2 (O)
   library.def(
-      "_edge_conv_two_layer_backward(Tensor grad, Tensor nodes, Tensor neighbors, int cloud_size, Tensor offsets,"
+      "_edge_conv_two_layer_backward(Tensor grad, Tensor nodes, Tensor neighbors, SymInt cloud_size, Tensor offsets,"
       " Tensor edges, Tensor bn_weight, Tensor bn_bias, Tensor mean, Tensor var, float eps, float negative_slope,"
       " Tensor weight, Tensor center, Tensor bn_weight2, Tensor bn_bias2, Tensor mean2, Tensor var2, float eps2,"
       " float negative_slope2, Tensor count, Tensor deviation, Tensor slot, bool constant, bool constant2)"

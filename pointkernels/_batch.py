@@ -21,7 +21,7 @@ def extents(lengths: Tensor | None, name: str, points: Tensor, points_name: str)
         return None
     batch, count = points.shape[0], points.shape[1]
     _checks.check_integers(lengths, name, (batch,), points, points_name)
-    _checks.check_range(lengths, name, 0, count, f"lie in [0, {count}]")
+    _checks.check_range(lengths, name, 0, count, "lie in [0, {}]", count)
     first = torch.arange(batch, device=points.device) * count
     return torch.stack([first, lengths], dim=1)
 

@@ -60,7 +60,7 @@ def check_at_least_one(number: int, name: str) -> None:
 
 def check_neighbors(neighbors: Tensor, count: int) -> None:
     """Indices into `count` points, or -1."""
-    check_range(neighbors, "neighbors", -1, count - 1, f"be -1 or lie in [0, {count})")
+    check_range(neighbors, "neighbors", -1, count - 1, "be -1 or lie in [0, {})", count)
 
 
 def neighbors_checked_by(operator: Callable[[], _Result], neighbors: Tensor, count: int) -> _Result:
@@ -79,9 +79,12 @@ def neighbors_checked_by(operator: Callable[[], _Result], neighbors: Tensor, cou
         raise
 
 
-def check_range(values: Tensor, name: str, low: int, high: int | Tensor, rule: str) -> None:
-    """All of `values` in [low, high].
+def check_range(
+    values: Tensor, name: str, low: int, high: int | Tensor, rule: str, number: int | None = None
+) -> None:
+    """All of `values` in [low, high]; `rule` says so in words, with {} for the number.
 
+    A number that is a size must not be written out before something is wrong: torch.compile would take it as fixed.
     Values on a CPU are looked at here. On another device that would stop the stream, so the check runs there and fails
     as a device-side assertion; while torch.compile traces, it is left to the operator.
     """
@@ -92,6 +95,7 @@ def check_range(values: Tensor, name: str, low: int, high: int | Tensor, rule: s
         if low <= least.item() and most.item() <= high:
             return
     good = (values >= low) & (values <= high)
+    rule = rule.format(number)
     if values.is_cuda:
         torch._assert_async(good.all(), f"{name} must {rule}")
     elif values.device.type == "cpu" and not bool(good.all()):

@@ -327,17 +327,28 @@ def _pointers(
         if batch.shape[0] == 0:
             continue
         if batch_size is None:
-            sizes.append(int(batch[-1]) + 1)
+            sizes.append(_last(batch) + 1)
         if batch.device.type == "cpu" and not torch.compiler.is_compiling():
             if bool((batch[1:] < batch[:-1]).any()) or int(batch[0]) < 0:
                 raise ValueError(f"{name} must be sorted and not negative, got other values")
             if int(batch[-1]) >= max(sizes):
                 raise ValueError(f"{name} must be below batch_size, {max(sizes)}, got {int(batch[-1])}")
-    clouds = max(sizes)
+    clouds = sizes[0]
+    for size in sizes[1:]:
+        clouds = torch.sym_max(clouds, size)
     batch_x = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device) if batch_x is None else batch_x
     batch_y = torch.zeros(y.shape[0], dtype=torch.int64, device=y.device) if batch_y is None else batch_y
     ptr_x = _packed.ptr_of(batch_x, clouds)
     return ptr_x, ptr_x if same else _packed.ptr_of(batch_y, clouds)
+
+
+def _last(batch: Tensor) -> int:
+    """The number of the last cloud; a symbol while torch.export traces, which knows no values."""
+    if not torch.compiler.is_compiling():
+        return int(batch[-1])
+    last = batch[-1].item()
+    torch._check(last >= 0)
+    return last  # type: ignore[return-value]
 
 
 def _check_flow(flow: str) -> None:

@@ -124,7 +124,7 @@ def _neighbor_lists(edge_index: Tensor, rows: int) -> Tensor:
         raise TypeError(f"edge_index must be an int64 tensor, got {what}")
     if edge_index.dim() != 2 or edge_index.shape[0] != 2:
         raise ValueError(f"edge_index must have shape (2, E), got {tuple(edge_index.shape)}")
-    _checks.check_range(edge_index, "edge_index", 0, rows - 1, f"lie in [0, {rows})")
+    _checks.check_range(edge_index, "edge_index", 0, rows - 1, "lie in [0, {})", rows)
     source, target = edge_index
     order = target.argsort(stable=True)
     source, target = source[order], target[order]
