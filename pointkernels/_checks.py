@@ -79,9 +79,7 @@ def neighbors_checked_by(operator: Callable[[], _Result], neighbors: Tensor, cou
         raise
 
 
-def check_range(
-    values: Tensor, name: str, low: int, high: int | Tensor, rule: str, number: int | None = None
-) -> None:
+def check_range(values: Tensor, name: str, low: int, high: int | Tensor, rule: str, number: int | None = None) -> None:
     """All of `values` in [low, high]; `rule` says so in words, with {} for the number.
 
     A number that is a size must not be written out before something is wrong: torch.compile would take it as fixed.

@@ -15,6 +15,8 @@ order, defaults, shapes and order of edges. What differs:
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 
@@ -335,7 +337,7 @@ def _pointers(
                 raise ValueError(f"{name} must be below batch_size, {max(sizes)}, got {int(batch[-1])}")
     clouds = sizes[0]
     for size in sizes[1:]:
-        clouds = torch.sym_max(clouds, size)
+        clouds = cast(Any, torch).sym_max(clouds, size)
     batch_x = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device) if batch_x is None else batch_x
     batch_y = torch.zeros(y.shape[0], dtype=torch.int64, device=y.device) if batch_y is None else batch_y
     ptr_x = _packed.ptr_of(batch_x, clouds)
@@ -347,7 +349,7 @@ def _last(batch: Tensor) -> int:
     if not torch.compiler.is_compiling():
         return int(batch[-1])
     last = batch[-1].item()
-    torch._check(last >= 0)
+    cast(Any, torch)._check(last >= 0)
     return last  # type: ignore[return-value]
 
 
