@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from pointkernels import _transforms
 from pointkernels._library import build_info
 
 _Result = TypeVar("_Result")
@@ -88,6 +89,12 @@ def check_range(values: Tensor, name: str, low: int, high: int | Tensor, rule: s
     """
     if torch.compiler.is_compiling():
         return
+    # Under torch.vmap all samples are looked at together.
+    values, mapped = _transforms.innermost(values)
+    if isinstance(high, Tensor):
+        high, mapped_high = _transforms.innermost(high)
+        if mapped or mapped_high:
+            return  # the two may be of different shapes; the operator looks at each sample
     if values.device.type == "cpu" and isinstance(high, int) and values.numel() > 0:
         least, most = values.aminmax()  # several times faster than to look at every value for itself
         if low <= least.item() and most.item() <= high:

@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Layer of each module by the longest prefix that matches: a module imports from lower layers or from its own package.
 POINTKERNELS = {
-    "pointkernels._C": -1, "pointkernels._library": 0, "pointkernels._registration": 1, "pointkernels.reference": 0,
-    "pointkernels._checks": 1, "pointkernels._batch": 2, "pointkernels.ops": 3, "pointkernels.nn": 4,
-    "pointkernels.compat": 4, "pointkernels.__main__": 6, "pointkernels": 5,
+    "pointkernels._C": -1, "pointkernels._library": 0, "pointkernels._transforms": 1, "pointkernels._registration": 2,
+    "pointkernels.reference": 0, "pointkernels._checks": 2, "pointkernels._batch": 3, "pointkernels.ops": 4,
+    "pointkernels.nn": 5, "pointkernels.compat": 5, "pointkernels.__main__": 7, "pointkernels": 6,
 }  # fmt: skip
 CROSSPOINT = {
     "crosspoint.config": -1, "crosspoint.aligned_config": 0, "crosspoint.adamw_config": 0,

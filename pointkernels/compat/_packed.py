@@ -22,6 +22,7 @@ def knn_edges(x: Tensor, y: Tensor, ptr_x: Tensor | None, ptr_y: Tensor | None, 
 
     Where y is x, a row comes before its duplicates: it is its own first neighbour, also among more than k equals.
     """
+    x, y = _constants(x, y)
     edges: Tensor = torch.ops.pointkernels_compat.knn_edges(x, y, ptr_x, ptr_y, k, cosine)
     return edges
 
@@ -30,18 +31,20 @@ def radius_edges(
     x: Tensor, y: Tensor, ptr_x: Tensor | None, ptr_y: Tensor | None, radius: float, limit: int, ignore_same_index: bool
 ) -> Tensor:
     """(2, E): for each row of y the first `limit` rows of x in the same cloud strictly within the radius."""
+    x, y = _constants(x, y)
     edges: Tensor = torch.ops.pointkernels_compat.radius_edges(x, y, ptr_x, ptr_y, radius, limit, ignore_same_index)
     return edges
 
 
 def fps_rows(src: Tensor, ptr: Tensor, ratio: Tensor, random_start: bool) -> Tensor:
     """(S,): the sampled rows of each cloud, ceil(size * ratio) of them, in the order of sampling."""
-    rows: Tensor = torch.ops.pointkernels_compat.fps_rows(src, ptr, ratio, random_start)
+    rows: Tensor = torch.ops.pointkernels_compat.fps_rows(*_constants(src), ptr, ratio, random_start)
     return rows
 
 
 def nearest_rows(x: Tensor, y: Tensor, ptr_x: Tensor | None, ptr_y: Tensor | None) -> Tensor:
     """(N,): for each row of x the nearest row of y in the same cloud, -1 if there is none."""
+    x, y = _constants(x, y)
     rows: Tensor = torch.ops.pointkernels_compat.nearest_rows(x, y, ptr_x, ptr_y)
     return rows
 
@@ -56,6 +59,11 @@ def grid_cells(pos: Tensor, size: Tensor, start: Tensor | None, end: Tensor | No
     cells = torch.div(end - start, size, rounding_mode="trunc").long() + 1
     stride = F.pad(cells.cumprod(dim=0)[:-1], (1, 0), value=1)
     return (torch.div(pos - start, size, rounding_mode="trunc").long() * stride).sum(dim=1)
+
+
+def _constants(*rows: Tensor) -> list[Tensor]:
+    """Rows without their history, of which indices know nothing: torch.func asks more of an operator that sees one."""
+    return [r.detach() if r.requires_grad else r for r in rows]
 
 
 def ptr_of(batch: Tensor, batch_size: int) -> Tensor:

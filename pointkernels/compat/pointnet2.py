@@ -51,7 +51,7 @@ def gather_operation(features: Tensor, idx: Tensor) -> Tensor:
         idx: (B, npoint) int32 or int64.
 
     Returns:
-        (B, C, npoint), differentiable once in features.
+        (B, C, npoint), differentiable any number of times in features.
 
     Raises:
         TypeError: features that are not floating, idx that is not integer.
@@ -74,7 +74,7 @@ def grouping_operation(features: Tensor, idx: Tensor) -> Tensor:
         idx: (B, npoint, nsample) int32 or int64.
 
     Returns:
-        (B, C, npoint, nsample), differentiable once in features.
+        (B, C, npoint, nsample), differentiable any number of times in features.
 
     Raises:
         TypeError: features that are not floating, idx that is not integer.
@@ -122,7 +122,7 @@ def three_interpolate(features: Tensor, idx: Tensor, weight: Tensor) -> Tensor:
         weight: (B, n, 3).
 
     Returns:
-        (B, c, n), differentiable once in features and weight.
+        (B, c, n), differentiable any number of times in features and weight.
 
     Raises:
         TypeError: tensors that are not floating, or of different dtypes, idx that is not integer.

@@ -60,7 +60,7 @@ def knn_points(
 
     Returns:
         The named tuple (dists, idx, knn). As in PyTorch3D, both distance and index are 0 where a cloud has fewer than K
-        points and past the length of p1. Differentiable once in p1 and p2.
+        points and past the length of p1. Differentiable any number of times in p1 and p2.
 
     Raises:
         TypeError: tensors that are not floating, or of different dtypes.
@@ -91,8 +91,8 @@ def knn_gather(x: Tensor, idx: Tensor, lengths: Tensor | None = None) -> Tensor:
         lengths: (N,) number of rows of each cloud, or None for M.
 
     Returns:
-        (N, L, K, U), zeros in column k where a cloud has no more than k rows. Differentiable once in x, if it is
-        floating.
+        (N, L, K, U), zeros in column k where a cloud has no more than k rows. Differentiable any number of times in x,
+        if it is floating.
 
     Raises:
         TypeError: idx is not int64.
@@ -139,7 +139,7 @@ def ball_query(
 
     Returns:
         The named tuple (dists, idx, knn): squared distances, 0 past the neighbours found; indices, -1 there;
-        neighbours, zeros there, or None. Differentiable once in p1 and p2.
+        neighbours, zeros there, or None. Differentiable any number of times in p1 and p2.
 
     Raises:
         TypeError: tensors that are not floating, or of different dtypes.
@@ -172,7 +172,8 @@ def sample_farthest_points(
         random_start_point: start at a random point (of torch's generator) rather than at the first.
 
     Returns:
-        Points (N, max K, D), zeros past a cloud's samples, differentiable once; and their indices (N, max K), -1 there.
+        Points (N, max K, D), zeros past a cloud's samples, differentiable any number of times; and their indices (N,
+        max K), -1 there.
 
     Raises:
         TypeError: points that are not floating, or another kind of K.
@@ -242,7 +243,8 @@ def chamfer_distance(
 
     Returns:
         The distance, and that of the normals (1 - cosine) or None: scalars, or (N,) without batch reduction. Without
-        point reduction, pairs (N, P1) and (N, P2), or only the first if single_directional. Differentiable once.
+        point reduction, pairs (N, P1) and (N, P2), or only the first if single_directional. Differentiable any number
+        of times.
 
     Raises:
         TypeError: tensors that are not floating, or of different dtypes.
@@ -341,27 +343,28 @@ def _nearest_in_l1(
     batch, queries, count = p1.shape[0], p1.shape[1], p2.shape[1]
     dtype = torch.promote_types(p1.dtype, torch.float32)
     p1, p2 = p1.to(dtype), p2.to(dtype)
-    found = torch.full((batch, queries, k), -1, dtype=torch.int64, device=p1.device)
+    found = [torch.empty(batch, 0, min(k, count), dtype=torch.int64, device=p1.device)]
     rows = max(_CHUNK // max(batch * count, 1), 1)
     kept = min(k, count)
     with torch.no_grad():
         for begin in range(0, queries, rows):
-            total = p1.new_zeros(batch, min(rows, queries - begin), count)
-            for d in range(p1.shape[2]):
+            total = (p1[:, begin : begin + rows, 0, None] - p2[:, None, :, 0]).abs()
+            for d in range(1, p1.shape[2]):
                 total += (p1[:, begin : begin + rows, d, None] - p2[:, None, :, d]).abs()
             total = torch.where(total.isnan(), torch.inf, total)
             if lengths2 is not None:
                 padding = torch.arange(count, device=p1.device) >= lengths2[:, None]
                 # After every distance, infinite ones included: the sort is stable and padding is last.
                 total = total.masked_fill(padding[:, None], torch.inf)
-            found[:, begin : begin + rows, :kept] = total.argsort(dim=2, stable=True)[:, :, :kept]
+            found.append(total.argsort(dim=2, stable=True)[:, :, :kept])
+    nearest = F.pad(torch.cat(found, dim=1), (0, k - kept), value=-1)
     if lengths2 is not None:
-        found = found.masked_fill(torch.arange(k, device=p1.device) >= lengths2[:, None, None], -1)
+        nearest = nearest.masked_fill(torch.arange(k, device=p1.device) >= lengths2[:, None, None], -1)
     if lengths1 is not None:
-        found = found.masked_fill((torch.arange(queries, device=p1.device) >= lengths1[:, None])[..., None], -1)
-    difference = p1[:, :, None] - gather_neighbors(p2, found)
+        nearest = nearest.masked_fill((torch.arange(queries, device=p1.device) >= lengths1[:, None])[..., None], -1)
+    difference = p1[:, :, None] - gather_neighbors(p2, nearest)
     dists = difference.abs().unbind(dim=3)
-    return torch.where(found < 0, torch.inf, sum(dists[1:], dists[0])), found
+    return torch.where(nearest < 0, torch.inf, sum(dists[1:], dists[0])), nearest
 
 
 def _shape(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from pointkernels import _batch
 from pointkernels._registration import differentiable, fake_kernel, float32_under_autocast
-from pointkernels.ops.knn import _knn, search_backward
+from pointkernels.ops import mapped
+from pointkernels.ops.knn import _knn, search_backward, search_jvp
 
 
 @overload
@@ -74,7 +76,8 @@ def ball_query(
     Returns:
         Indices (B, M, K) int64 into the points of the same cloud, neighbours first, then -1; `(indices >= 0).sum(-1)`
         counts them. With return_distance, the pair (squared distances, indices); distances (B, M, K) are float64 for
-        float64 input and float32 otherwise, inf where the index is -1, and differentiable once in points and query.
+        float64 input and float32 otherwise, inf where the index is -1, and differentiable any number of times in points
+        and query.
 
     Raises:
         TypeError: tensors that are not floating, or of different dtypes; a radius that is not a number.
@@ -142,5 +145,11 @@ def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor |
     return grad_points, None, grad_query, None, None, None, None, None
 
 
-_ball_query = differentiable("pointkernels::ball_query", _backward, _setup_context)
+_ball_query: Callable[..., Any] = differentiable(
+    "pointkernels::ball_query",
+    _backward,
+    _setup_context,
+    jvp=search_jvp,
+    vmap=lambda *arguments: mapped.search(_ball_query, *arguments),
+)
 float32_under_autocast("pointkernels::ball_query")

@@ -25,7 +25,7 @@ def chamfer_distance(
 
     Returns:
         (B,) float64 for float64 input and float32 otherwise; inf where exactly one of the clouds is empty, 0 where both
-        are. Differentiable once in x and y.
+        are. Differentiable any number of times in x and y.
 
     Raises:
         TypeError: tensors that are not floating, or of different dtypes.

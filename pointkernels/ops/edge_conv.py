@@ -18,11 +18,13 @@ from pointkernels import _checks
 from pointkernels._registration import (
     as_dtype,
     differentiable,
-    differentiable_once,
     fake_kernel,
     float32_under_autocast,
+    integers_only,
     without_autocast,
 )
+from pointkernels._transforms import active, carried
+from pointkernels.ops import edge_conv_formulas, mapped
 from pointkernels.ops.linear import centered, linear, times_vector
 from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.ops.running_statistics import update_running_statistics
@@ -66,8 +68,8 @@ def edge_conv(
         negative_slope: slope of LeakyReLU below zero, at least 0.
 
     Returns:
-        (B, N, C') in the dtype of the features; zeros for a point without neighbours. Differentiable once in features,
-        weight, bn_weight and bn_bias.
+        (B, N, C') in the dtype of the features; zeros for a point without neighbours. Differentiable any number of
+        times in features, weight, bn_weight and bn_bias.
 
     Raises:
         TypeError: dtypes other than those above.
@@ -220,38 +222,51 @@ def _setup_context_of_clouds(ctx: Any, inputs: tuple[Any, ...], output: tuple[Te
 
 
 def _save(ctx: Any, first: tuple[Tensor, ...], rest: list[Any], output: tuple[Tensor, ...]) -> None:
-    bn_weight, bn_bias, given_mean, _, eps, negative_slope = rest
+    bn_weight, bn_bias, given_mean, given_var, eps, negative_slope = rest
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*first, bn_weight, bn_bias, *output[1:])
+    ctx.save_for_backward(*first, bn_weight, bn_bias, *output[1:], *kept_statistics(given_mean, given_var))
     ctx.statistics_given = given_mean is not None
     ctx.numbers = (eps, negative_slope)
+
+
+def kept_statistics(mean: Tensor | None, var: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Of given statistics, what a backward pass needs beside the copies among the outputs, which are constants."""
+    varies = (mean is not None and mean.requires_grad) or (var is not None and var.requires_grad)
+    return (mean, var) if varies or (mean is not None and active()) else (None, None)
+
+
+def varying(copy: Tensor, given: Tensor | None) -> Tensor:
+    """The copy of a given statistic, with the derivatives of that one where they may be asked for."""
+    return carried(copy, given) if given is not None and torch.is_grad_enabled() else copy
 
 
 def _backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 9
-    nodes, neighbors, bn_weight, bn_bias, *statistics, gathered = ctx.saved_tensors
+    nodes, neighbors, bn_weight, bn_bias, mean, var, *statistics, gathered, given_mean, given_var = ctx.saved_tensors
+    mean, var = varying(mean, given_mean), varying(var, given_var)
     cloud_size = ctx.cloud_size
     grad_nodes, grad_weight, grad_bias = _edge_conv_backward(
         grad.contiguous(), nodes, neighbors, cloud_size,
         *reverse_graph(neighbors, cloud_size, cloud_size, neighbors.shape[0]),
-        bn_weight, bn_bias, *statistics, None if ctx.statistics_given else gathered, *ctx.numbers,
+        bn_weight, bn_bias, mean, var, *statistics, None if ctx.statistics_given else gathered, *ctx.numbers,
     )  # fmt: skip
-    of_batch_norm = _of_batch_norm(ctx, grad_weight, grad_bias, bn_weight, statistics[1])
+    of_batch_norm = _of_batch_norm(ctx, grad_weight, grad_bias, bn_weight, var)
     return (grad_nodes if ctx.needs_input_grad[0] else None, None, None, *of_batch_norm)
 
 
 def _of_clouds_backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 9
-    x, weight, neighbors, bn_weight, bn_bias, *statistics, shift, _, used = ctx.saved_tensors
+    x, weight, neighbors, bn_weight, bn_bias, mean, var, *statistics, _, used, given_mean, given_var = ctx.saved_tensors
+    mean, var = varying(mean, given_mean), varying(var, given_var)
     for_x = ctx.needs_input_grad[0]
     grad_x, grad_weight, grad_bn_weight, grad_bn_bias = _edge_conv_of_clouds_backward(
         grad.contiguous(), x, weight, for_x, neighbors,
-        bn_weight, bn_bias, *statistics, shift, used, ctx.statistics_given, *ctx.numbers,
+        bn_weight, bn_bias, mean, var, *statistics, used, ctx.statistics_given, *ctx.numbers,
     )  # fmt: skip
-    of_batch_norm = _of_batch_norm(ctx, grad_bn_weight, grad_bn_bias, bn_weight, statistics[1])
+    of_batch_norm = _of_batch_norm(ctx, grad_bn_weight, grad_bn_bias, bn_weight, var)
     return (grad_x if for_x else None, grad_weight, None, *of_batch_norm)
 
 
@@ -259,15 +274,43 @@ def _of_batch_norm(
     ctx: Any, grad_weight: Tensor, grad_bias: Tensor, bn_weight: Tensor, var: Tensor
 ) -> tuple[Tensor | None, ...]:
     """Gradients of the arguments from `bn_weight` on."""
-    grad_mean = -grad_bias * bn_weight * torch.rsqrt(var + ctx.numbers[0]) if ctx.statistics_given else None
-    return grad_weight, grad_bias, grad_mean, None, None, None
+    of_statistics = statistics_gradient(grad_weight, grad_bias, bn_weight, var, ctx.numbers[0], ctx.statistics_given)
+    return grad_weight, grad_bias, *of_statistics, None, None
 
 
-_edge_conv = differentiable("pointkernels::edge_conv", _backward, _setup_context)
-_edge_conv_of_clouds = differentiable(
-    "pointkernels::_edge_conv_of_clouds", _of_clouds_backward, _setup_context_of_clouds
+def statistics_gradient(
+    grad_weight: Tensor, grad_bias: Tensor, bn_weight: Tensor, var: Tensor, eps: float, given: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of BatchNorm's mean and variance where they were given, from those of its weight and bias."""
+    if not given:
+        return None, None
+    inverse = torch.rsqrt(var + eps)
+    return -grad_bias * bn_weight * inverse, -0.5 * grad_weight * bn_weight * inverse.square()
+
+
+_edge_conv: Callable[..., Any] = differentiable(
+    "pointkernels::edge_conv",
+    _backward,
+    _setup_context,
+    formula=edge_conv_formulas.with_found(edge_conv_formulas.one_layer, 5),
+    vmap=lambda *arguments: mapped.edge_conv(_edge_conv, *arguments),
+)
+_edge_conv_of_clouds: Callable[..., Any] = differentiable(
+    "pointkernels::_edge_conv_of_clouds",
+    _of_clouds_backward,
+    _setup_context_of_clouds,
+    formula=edge_conv_formulas.with_found(edge_conv_formulas.of_clouds, 5, 6, 8),
+    vmap=lambda *arguments: mapped.edge_conv_of_clouds(_edge_conv_of_clouds, *arguments),
 )
 for _name in ("edge_conv", "_edge_conv_of_clouds"):
     float32_under_autocast(f"pointkernels::{_name}")
-_edge_conv_backward = differentiable_once("pointkernels::_edge_conv_backward", "edge_conv")
-_edge_conv_of_clouds_backward = differentiable_once("pointkernels::_edge_conv_of_clouds_backward", "edge_conv")
+integers_only(
+    "pointkernels::_used_rows",
+    lambda *arguments: mapped.used_rows(torch.ops.pointkernels._used_rows.default, *arguments),
+)
+_edge_conv_backward = edge_conv_formulas.backward_operator(
+    "pointkernels::_edge_conv_backward", edge_conv_formulas.one_layer_gradient
+)
+_edge_conv_of_clouds_backward = edge_conv_formulas.backward_operator(
+    "pointkernels::_edge_conv_of_clouds_backward", edge_conv_formulas.of_clouds_gradient
+)

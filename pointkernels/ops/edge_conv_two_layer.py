@@ -7,6 +7,7 @@ that the gradients need come out of these sweeps.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,12 +17,16 @@ from torch.nn import functional as F
 from pointkernels import _checks
 from pointkernels._registration import (
     differentiable,
-    differentiable_once,
     fake_kernel,
     float32_under_autocast,
     without_autocast,
 )
-from pointkernels.ops import edge_conv_two_layer_chunks  # noqa: F401  (the operators on CUDA)
+from pointkernels.ops import (
+    edge_conv_formulas,
+    edge_conv_two_layer_chunks,  # noqa: F401  (the operators on CUDA)
+    mapped,
+)
+from pointkernels.ops.edge_conv import kept_statistics, statistics_gradient, varying
 from pointkernels.ops.linear import centered, linear, times_vector
 from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.ops.running_statistics import update_running_statistics
@@ -43,8 +48,9 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
         second: weight (C', H).
 
     Returns:
-        (B, N, C') in the dtype of the features; zeros for a point without neighbours. Differentiable once in features,
-        and in weight, bn_weight and bn_bias of both layers.
+        (B, N, C') in the dtype of the features; zeros for a point without neighbours. Differentiable any number of
+        times in features, and in weight, bn_weight and bn_bias of both layers. Second
+        derivatives and forward mode form the tensors of all edges, (B, N, K, H) and (B, N, K, C').
 
     Raises:
         TypeError: dtypes other than those above.
@@ -181,12 +187,13 @@ def _fake_backward(grad: Tensor, nodes: Tensor, *arguments: Any) -> tuple[Tensor
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    nodes, neighbors, cloud_size, bn_weight, bn_bias, mean, _, eps, slope, *second = inputs
-    weight, center, bn_weight2, bn_bias2, mean2, _, eps2, slope2 = second
+    nodes, neighbors, cloud_size, bn_weight, bn_bias, mean, var, eps, slope, *second = inputs
+    weight, center, bn_weight2, bn_bias2, mean2, var2, eps2, slope2 = second
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(
-        nodes, neighbors, bn_weight, bn_bias, weight, center, bn_weight2, bn_bias2, *output[1:]
+        nodes, neighbors, bn_weight, bn_bias, weight, center, bn_weight2, bn_bias2, *output[1:],
+        *kept_statistics(mean, var), *kept_statistics(mean2, var2),
     )  # fmt: skip
     ctx.numbers = (cloud_size, eps, slope, eps2, slope2)
     ctx.constant = (mean is not None, mean2 is not None)
@@ -196,7 +203,8 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor 
     if grad is None:
         return (None,) * 17
     nodes, neighbors, bn_weight, bn_bias, weight, center, bn_weight2, bn_bias2, *saved = ctx.saved_tensors
-    mean, var, mean2, var2, count, deviation, slot = saved
+    *statistics, count, deviation, slot = saved[:7]
+    mean, var, mean2, var2 = map(varying, statistics, saved[7:])
     cloud_size, eps, slope, eps2, slope2 = ctx.numbers
     offsets, edges = reverse_graph(neighbors, cloud_size, cloud_size, nodes.shape[0])
     (grad_nodes, grad_bn_weight, grad_bn_bias, grad_weight, grad_bn_weight2, grad_bn_bias2) = (
@@ -205,14 +213,20 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor 
             weight, center, bn_weight2, bn_bias2, mean2, var2, eps2, slope2, count, deviation, slot, *ctx.constant,
         )
     )  # fmt: skip
-    grad_mean = -grad_bn_bias * bn_weight * torch.rsqrt(var + eps) if ctx.constant[0] else None
-    grad_mean2 = -grad_bn_bias2 * bn_weight2 * torch.rsqrt(var2 + eps2) if ctx.constant[1] else None
-    first = (grad_nodes, None, None, grad_bn_weight, grad_bn_bias, grad_mean, None, None, None)
-    return (*first, grad_weight, None, grad_bn_weight2, grad_bn_bias2, grad_mean2, None, None, None)
+    given = statistics_gradient(grad_bn_weight, grad_bn_bias, bn_weight, var, eps, ctx.constant[0])
+    given2 = statistics_gradient(grad_bn_weight2, grad_bn_bias2, bn_weight2, var2, eps2, ctx.constant[1])
+    first = (grad_nodes, None, None, grad_bn_weight, grad_bn_bias, *given, None, None)
+    return (*first, grad_weight, None, grad_bn_weight2, grad_bn_bias2, *given2, None, None)
 
 
-_edge_conv_two_layer = differentiable("pointkernels::edge_conv_two_layer", _backward, _setup_context)
-_edge_conv_two_layer_backward = differentiable_once(
-    "pointkernels::_edge_conv_two_layer_backward", "edge_conv_two_layer"
+_edge_conv_two_layer: Callable[..., Any] = differentiable(
+    "pointkernels::edge_conv_two_layer",
+    _backward,
+    _setup_context,
+    formula=edge_conv_formulas.with_found(edge_conv_formulas.two_layers, 7),
+    vmap=lambda *arguments: mapped.edge_conv_two_layer(_edge_conv_two_layer, *arguments),
+)
+_edge_conv_two_layer_backward = edge_conv_formulas.backward_operator(
+    "pointkernels::_edge_conv_two_layer_backward", edge_conv_formulas.two_layers_gradient
 )
 float32_under_autocast("pointkernels::edge_conv_two_layer")

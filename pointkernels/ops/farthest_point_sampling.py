@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pointkernels import _batch, _checks
-from pointkernels._registration import fake_kernel, float32_under_autocast
+from pointkernels._registration import fake_kernel, float32_under_autocast, integers_only
+from pointkernels.ops import mapped
 
 
 def farthest_point_sampling(
@@ -107,3 +108,7 @@ def _fake(points: Tensor, extents: Tensor | None, start: Tensor, clouds: int, nu
 
 
 float32_under_autocast("pointkernels::farthest_point_sampling")
+integers_only(
+    "pointkernels::farthest_point_sampling",
+    lambda *arguments: mapped.samples_of_fps(torch.ops.pointkernels.farthest_point_sampling.default, *arguments),
+)

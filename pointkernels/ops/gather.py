@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from pointkernels import _batch, _checks
-from pointkernels._registration import differentiable, differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels._registration import differentiable, fake_kernel, float32_under_autocast
+from pointkernels._transforms import product_rule
+from pointkernels.ops import mapped
 from pointkernels.ops.reverse_graph import reverse_graph
 
 
@@ -21,7 +24,8 @@ def gather_neighbors(features: Tensor, neighbors: Tensor) -> Tensor:
         neighbors: (B, M, K) int64 indices into the points of the same cloud, -1 for none.
 
     Returns:
-        (B, M, K, C) in the dtype of the features, zeros where the neighbour is -1. Differentiable once in features.
+        (B, M, K, C) in the dtype of the features, zeros where the neighbour is -1. Differentiable any number of times
+        in features.
 
     Raises:
         TypeError: features that are not floating, neighbours that are not int64.
@@ -36,7 +40,7 @@ def gather_neighbors(features: Tensor, neighbors: Tensor) -> Tensor:
     queries, count = _check(features, neighbors)
     lists = neighbors.flatten(0, 1).contiguous()
     gathered: Tensor = _checks.neighbors_checked_by(
-        lambda: _gather_neighbors(_batch.rows(features), lists, queries, count), lists, count
+        lambda: gathered_rows(_batch.rows(features), lists, queries, count), lists, count
     )
     return gathered.view(*neighbors.shape, features.shape[2]).to(features.dtype)
 
@@ -50,7 +54,7 @@ def gather_weighted(features: Tensor, neighbors: Tensor, weights: Tensor) -> Ten
         weights: (B, M, K) in the dtype of the features.
 
     Returns:
-        (B, M, C) in the dtype of the features. Differentiable once in features and weights.
+        (B, M, C) in the dtype of the features. Differentiable any number of times in features and weights.
 
     Raises:
         TypeError: tensors that are not floating, or of different dtypes, neighbours that are not int64.
@@ -70,7 +74,7 @@ def gather_weighted(features: Tensor, neighbors: Tensor, weights: Tensor) -> Ten
         )
     lists = neighbors.flatten(0, 1).contiguous()
     sums: Tensor = _checks.neighbors_checked_by(
-        lambda: _gather_weighted(_batch.rows(features), lists, _batch.rows(weights), queries, count), lists, count
+        lambda: weighted_rows(_batch.rows(features), lists, _batch.rows(weights), queries, count), lists, count
     )
     return sums.view(*neighbors.shape[:2], features.shape[2]).to(features.dtype)
 
@@ -120,6 +124,10 @@ def _gather_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return _sum_over_edges(flat, None, offsets, edges, 1), None, None, None
 
 
+def _gather_jvp(inputs: Sequence[Any], _: Sequence[Tensor], tangents: Sequence[Tensor | None]) -> Tensor | None:
+    return None if tangents[0] is None else gathered_rows(tangents[0], *inputs[1:])
+
+
 def _setup_weighted(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     features, neighbors, weights, ctx.query_size, ctx.cloud_size = inputs
     ctx.save_for_backward(features, neighbors, weights)
@@ -137,9 +145,69 @@ def _weighted_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return grad_features, None, grad_weights, None, None
 
 
-_gather_neighbors = differentiable("pointkernels::gather_neighbors", _gather_backward, _setup_gather)
-_gather_weighted = differentiable("pointkernels::gather_weighted", _weighted_backward, _setup_weighted)
-_sum_over_edges = differentiable_once("pointkernels::_sum_over_edges", "gathered features")
-_edge_products = differentiable_once("pointkernels::_edge_products", "gathered features")
+def _setup_sum(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    grad, weights, offsets, edges, ctx.edges_per_row = inputs
+    ctx.save_for_backward(grad, weights, offsets, edges)
+
+
+def _sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    summands, weights, offsets, edges = ctx.saved_tensors
+    grad = grad.contiguous()
+    targets = mapped.targets_of_edges(offsets, edges).view(summands.shape[0], ctx.edges_per_row)
+    sizes = (summands.shape[0], grad.shape[0])
+    grad_summands = grad_weights = None
+    if ctx.needs_input_grad[0]:
+        of_edges = grad.new_ones(targets.shape) if weights is None else weights.reshape(targets.shape)
+        grad_summands = weighted_rows(grad, targets, of_edges.contiguous(), *sizes)
+    if ctx.needs_input_grad[1]:
+        grad_weights = _edge_products(summands, grad, targets, *sizes).view(weights.shape)
+    return grad_summands, grad_weights, None, None, None
+
+
+def _setup_products(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    grad, features, neighbors, ctx.query_size, ctx.cloud_size = inputs
+    ctx.save_for_backward(grad, features, neighbors)
+
+
+def _products_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    queries, features, neighbors = ctx.saved_tensors
+    sizes, grad = (ctx.query_size, ctx.cloud_size), grad.contiguous()
+    grad_queries = grad_features = None
+    if ctx.needs_input_grad[0]:
+        grad_queries = weighted_rows(features, neighbors, grad, *sizes)
+    if ctx.needs_input_grad[1]:
+        graph = reverse_graph(neighbors, *sizes, features.shape[0])
+        grad_features = _sum_over_edges(queries, grad, *graph, max(neighbors.shape[1], 1))
+    return grad_queries, grad_features, None, None, None
+
+
+gathered_rows: Callable[..., Any] = differentiable(
+    "pointkernels::gather_neighbors",
+    _gather_backward,
+    _setup_gather,
+    jvp=_gather_jvp,
+    vmap=lambda *arguments: mapped.gather(gathered_rows, *arguments),
+)
+weighted_rows: Callable[..., Any] = differentiable(
+    "pointkernels::gather_weighted",
+    _weighted_backward,
+    _setup_weighted,
+    jvp=lambda *arguments: product_rule(weighted_rows, (0, 2), *arguments),
+    vmap=lambda *arguments: mapped.weighted(weighted_rows, *arguments),
+)
+_sum_over_edges: Callable[..., Any] = differentiable(
+    "pointkernels::_sum_over_edges",
+    _sum_backward,
+    _setup_sum,
+    jvp=lambda *arguments: product_rule(_sum_over_edges, (0, 1), *arguments),
+    vmap=lambda *arguments: mapped.sum_over_edges(_sum_over_edges, *arguments),
+)
+_edge_products: Callable[..., Any] = differentiable(
+    "pointkernels::_edge_products",
+    _products_backward,
+    _setup_products,
+    jvp=lambda *arguments: product_rule(_edge_products, (0, 1), *arguments),
+    vmap=lambda *arguments: mapped.edge_products(_edge_products, *arguments),
+)
 for _operator in ("gather_neighbors", "gather_weighted"):
     float32_under_autocast(f"pointkernels::{_operator}")

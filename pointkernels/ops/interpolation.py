@@ -35,7 +35,7 @@ def interpolate(
 
     Returns:
         (B, M, C) in the dtype of the features; zeros past the query length and in a cloud without points.
-        Differentiable once in features, points and query.
+        Differentiable any number of times in features, points and query.
 
     Raises:
         TypeError: tensors that are not floating.

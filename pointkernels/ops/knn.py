@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
 from pointkernels import _batch
-from pointkernels._registration import differentiable, differentiable_once, fake_kernel, float32_under_autocast
+from pointkernels._registration import differentiable, fake_kernel, float32_under_autocast
+from pointkernels.ops import mapped
+from pointkernels.ops.gather import gathered_rows
 from pointkernels.ops.reverse_graph import reverse_graph
 
 
@@ -66,8 +69,8 @@ def knn(
     Returns:
         Indices (B, M, K) int64 into the points of the same cloud, -1 where a cloud has fewer than K candidates and in
         rows past the query length. With return_distance, the pair (squared distances, indices); distances (B, M, K) are
-        float64 for float64 input and float32 otherwise, inf where the index is -1, and differentiable once in both
-        points and query.
+        float64 for float64 input and float32 otherwise, inf where the index is -1, and differentiable any number of
+        times in both points and query.
 
     Raises:
         TypeError: tensors that are not floating, or of different dtypes.
@@ -148,17 +151,90 @@ def search_backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, Tenso
     if grad is None or grad.shape[0] == 0 or points.shape[0] == 0:
         return None, None
     queries = points if query is None else query
-    query_extents = extents if query is None else query_extents
-    neighbors, query_size, cloud_size = indices, queries.shape[0] // ctx.clouds, points.shape[0] // ctx.clouds
-    if extents is not None or query_extents is not None:
-        # Clouds of any place and size: count neighbours from the first row of all.
-        neighbors = from_first_row(indices, extents, query_extents, ctx.clouds, points.shape[0])
-        query_size, cloud_size = queries.shape[0], points.shape[0]
-    offsets, edges = reverse_graph(neighbors, query_size, cloud_size, points.shape[0])
-    grad_points, grad_query = _knn_backward(
-        grad.contiguous(), points, queries, neighbors, query_size, cloud_size, offsets, edges
-    )
+    graph = _graph(points, extents, query, query_extents, ctx.clouds, indices)
+    offsets, edges = reverse_graph(*graph, points.shape[0])
+    grad_points, grad_query = _knn_backward(grad.contiguous(), points, queries, *graph, offsets, edges)
     return (grad_points + grad_query, None) if query is None else (grad_points, grad_query)
+
+
+def search_jvp(
+    inputs: Sequence[Any], outputs: Sequence[Tensor], tangents: Sequence[Tensor | None]
+) -> tuple[Tensor, None]:
+    """Tangents of the squared distances of any neighbour search, and of its indices."""
+    points, extents, query, query_extents, clouds, *_ = inputs
+    distances, indices = outputs
+    if distances.numel() == 0 or points.shape[0] == 0:
+        return torch.zeros_like(distances), None
+    of_points, of_query = tangents[0], tangents[0 if query is None else 2]
+    graph = _graph(points, extents, query, query_extents, clouds, indices)
+    queries = points if query is None else query
+    return 2 * _products_of_differences((points, queries), (of_points, of_query), *graph), None
+
+
+def _graph(
+    points: Tensor, extents: Tensor | None, query: Tensor | None, query_extents: Tensor | None, clouds: int,
+    indices: Tensor,
+) -> tuple[Tensor, int, int]:  # fmt: skip
+    """Neighbours, the number of query rows in each cloud, and of rows, as the other operators take them."""
+    queries = points if query is None else query
+    query_extents = extents if query is None else query_extents
+    if extents is None and query_extents is None:
+        return indices, queries.shape[0] // clouds, points.shape[0] // clouds
+    # Clouds of any place and size: count neighbours from the first row of all.
+    neighbors = from_first_row(indices, extents, query_extents, clouds, points.shape[0])
+    return neighbors, queries.shape[0], points.shape[0]
+
+
+def _products_of_differences(
+    one: tuple[Tensor | None, Tensor | None],
+    other: tuple[Tensor | None, Tensor | None],
+    neighbors: Tensor,
+    query_size: int,
+    cloud_size: int,
+) -> Tensor:
+    """(Q, K): for each edge from i to j the inner product of (p_j - q_i) of one pair (p, q) and of another; 0 for -1.
+
+    It has a tensor of (Q, K, D), as nothing else here: only second derivatives and forward mode need it.
+    """
+
+    def differences(points: Tensor | None, queries: Tensor | None) -> Tensor:
+        if points is None:
+            assert queries is not None
+            ends = -queries[:, None].expand(-1, neighbors.shape[1], -1)
+        else:
+            ends = gathered_rows(points, neighbors, query_size, cloud_size)
+            ends = ends if queries is None else ends - queries[:, None]
+        return torch.where(neighbors[..., None] >= 0, ends, 0)
+
+    return (differences(*one) * differences(*other)).sum(dim=2)
+
+
+def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    grad, points, query, neighbors, ctx.query_size, ctx.cloud_size, offsets, edges = inputs
+    ctx.save_for_backward(grad, points, query, neighbors, offsets, edges)
+
+
+def _backward_of_backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
+    # It is linear in the gradient and in the pair (points, query), and in the latter its own transpose.
+    grad, points, query, neighbors, *reverse = ctx.saved_tensors
+    of_points, of_query = (g.contiguous() for g in given)
+    grads = of_points, of_query
+    graph = neighbors, ctx.query_size, ctx.cloud_size
+    grad_grad = 2 * _products_of_differences((points, query), grads, *graph) if ctx.needs_input_grad[0] else None
+    return grad_grad, *_knn_backward(grad, *grads, *graph, *reverse), None, None, None, None, None
+
+
+def _jvp_of_backward(
+    inputs: Sequence[Any], _: Sequence[Tensor], tangents: Sequence[Tensor | None]
+) -> tuple[Tensor, ...]:
+    grad, points, query, *graph = inputs
+    parts = []
+    if tangents[0] is not None:
+        parts.append(_knn_backward(tangents[0], points, query, *graph))
+    if tangents[1] is not None or tangents[2] is not None:
+        pair = (torch.zeros_like(x) if t is None else t for x, t in zip((points, query), tangents[1:3], strict=True))
+        parts.append(_knn_backward(grad, *pair, *graph))
+    return tuple(sum(part[1:], start=part[0]) for part in zip(*parts, strict=True))
 
 
 def from_first_row(
@@ -176,6 +252,18 @@ def from_first_row(
     return torch.where(indices >= 0, indices + first[:, None], -1)
 
 
-_knn = differentiable("pointkernels::knn", _backward, _setup_context)
-_knn_backward = differentiable_once("pointkernels::_knn_backward", "distances of knn")
+_knn: Callable[..., Any] = differentiable(
+    "pointkernels::knn",
+    _backward,
+    _setup_context,
+    jvp=search_jvp,
+    vmap=lambda *arguments: mapped.search(_knn, *arguments),
+)
+_knn_backward: Callable[..., Any] = differentiable(
+    "pointkernels::_knn_backward",
+    _backward_of_backward,
+    _setup_backward,
+    jvp=_jvp_of_backward,
+    vmap=lambda *arguments: mapped.search_backward(_knn_backward, *arguments),
+)
 float32_under_autocast("pointkernels::knn")

@@ -6,12 +6,15 @@ They are in the precision of their inputs. Torch's own may round float32 factors
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pointkernels._registration import differentiable, differentiable_once, fake_kernel
+from pointkernels._registration import differentiable, fake_kernel
+from pointkernels._transforms import product_rule
+from pointkernels.ops import mapped
 
 _DEVICES = frozenset({"cpu", "cuda"})
 # Devices with an operator that takes the mean off.
@@ -31,7 +34,7 @@ def linear(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
         bias: (C',), or None.
 
     Returns:
-        (..., C'). On CPU and CUDA differentiable once.
+        (..., C'). On CPU and CUDA differentiable any number of times.
 
     Example:
         >>> features = torch.ones(2, 5, 3)
@@ -43,7 +46,7 @@ def linear(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     if not own or features.dtype not in (torch.float32, torch.float64):
         return torch.nn.functional.linear(features, weight, bias)
     rows = features.reshape(-1, features.shape[-1]).contiguous()
-    product: Tensor = _linear(rows, weight.contiguous())
+    product: Tensor = rows_times(rows, weight.contiguous())
     product = product.view(*features.shape[:-1], weight.shape[0])
     return product if bias is None else product + bias
 
@@ -109,6 +112,67 @@ def _backward_of_centered(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> t
     return grad, None
 
 
-_linear = differentiable("pointkernels::_linear", _backward, _setup_context)
-_center_rows = differentiable("pointkernels::_center_rows", _backward_of_centered, _setup_centered)
-_linear_backward = differentiable_once("pointkernels::_linear_backward", "linear, edge_conv and edge_conv_two_layer")
+def _jvp_of_centered(
+    inputs: Sequence[Any], _: Sequence[Tensor], tangents: Sequence[Tensor | None]
+) -> tuple[Tensor | None, None]:
+    return None if tangents[0] is None else torch.where(inputs[1][:, None], tangents[0], 0), None
+
+
+def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.for_x, ctx.for_weight = inputs[3:]
+
+
+def _backward_of_backward(ctx: Any, of_x: Tensor, of_weight: Tensor) -> tuple[Tensor | None, ...]:
+    grad, x, weight = ctx.saved_tensors
+    grad_grad = grad_x = grad_weight = None
+    if ctx.for_x:
+        of_x = of_x.contiguous()
+        grad_grad = rows_times(of_x, weight)
+        if ctx.needs_input_grad[2]:
+            grad_weight = _linear_backward(grad, of_x, weight, False, True)[1]
+    if ctx.for_weight:
+        of_weight = of_weight.contiguous()
+        of_grad = rows_times(x, of_weight)
+        grad_grad = of_grad if grad_grad is None else grad_grad + of_grad
+        if ctx.needs_input_grad[1]:
+            grad_x = _linear_backward(grad, x, of_weight, True, False)[0]
+    return grad_grad, grad_x, grad_weight, None, None
+
+
+def _jvp_of_backward(
+    inputs: Sequence[Any], outputs: Sequence[Tensor], tangents: Sequence[Tensor | None]
+) -> tuple[Tensor, Tensor]:
+    grad, x, weight, for_x, for_weight = inputs
+    of_grad, of_x, of_weight, *_ = tangents
+    pushed_x, pushed_weight = (torch.zeros_like(output) for output in outputs)
+    if of_grad is not None:
+        pushed_x, pushed_weight = _linear_backward(of_grad, x, weight, for_x, for_weight)
+    if for_x and of_weight is not None:
+        pushed_x = pushed_x + _linear_backward(grad, x, of_weight, True, False)[0]
+    if for_weight and of_x is not None:
+        pushed_weight = pushed_weight + _linear_backward(grad, of_x, weight, False, True)[1]
+    return pushed_x, pushed_weight
+
+
+rows_times: Callable[..., Any] = differentiable(
+    "pointkernels::_linear",
+    _backward,
+    _setup_context,
+    jvp=lambda *arguments: product_rule(rows_times, (0, 1), *arguments),
+    vmap=lambda *arguments: mapped.linear(rows_times, *arguments),
+)
+_center_rows: Callable[..., Any] = differentiable(
+    "pointkernels::_center_rows",
+    _backward_of_centered,
+    _setup_centered,
+    jvp=_jvp_of_centered,
+    vmap=lambda *arguments: mapped.center_rows(_center_rows, *arguments),
+)
+_linear_backward: Callable[..., Any] = differentiable(
+    "pointkernels::_linear_backward",
+    _backward_of_backward,
+    _setup_backward,
+    jvp=_jvp_of_backward,
+    vmap=lambda *arguments: mapped.linear_backward(_linear_backward, *arguments),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pointkernels import _transforms
 from pointkernels._registration import fake_kernel
 
 # Devices with an operator that does it all.
@@ -48,6 +49,15 @@ def update_running_statistics(
         edges: () float64, how many the statistics were taken over.
         momentum: weight of the batch; a tensor () is never waited for on a GPU.
     """
+    if _transforms.active():
+        statistics, mapped = zip(
+            *map(_transforms.innermost, (running_mean, running_var, mean, moved, var, edges)), strict=True
+        )
+        if any(mapped):
+            raise RuntimeError(
+                "running statistics must not be updated under torch.vmap, whose samples share them; give None"
+            )
+        running_mean, running_var, mean, moved, var, edges = statistics
     plain = all(running.dtype == mean.dtype and running.is_contiguous() for running in (running_mean, running_var))
     if plain and mean.device.type in _IN_ONE_CALL and not torch.compiler.is_compiling():
         # One call instead of ten: with cold caches each takes longer than the arithmetic of all.
