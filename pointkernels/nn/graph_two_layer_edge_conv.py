@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pointkernels.nn.batch_norm_kind import synchronized_like
 from pointkernels.nn.mlp_layers import edge_mlp
 from pointkernels.nn.packed_graph import OnGivenGraph, OnKnnGraph, PackedLayer
-from pointkernels.nn.two_layer_edge_conv import edge_layer
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
+from pointkernels.ops.edge_layer import edge_layer
 from pointkernels.reference import EdgeLayer
 
 _Layer = TypeVar("_Layer", bound="_TwoLayerEdgeConv")
@@ -84,7 +85,11 @@ class _TwoLayerEdgeConv(PackedLayer):
                 norm.eps, norm.momentum = part.norm.eps, part.norm.momentum
                 if part.linear.bias is not None and norm.running_mean is not None:
                     norm.running_mean -= part.linear.bias.detach()  # the bias moves the mean, and nothing else
-        return layer.train(mlp.training)
+        layer.train(mlp.training)
+        for name, part in zip(("first_norm", "second_norm"), parts, strict=True):
+            if part.norm is not None:
+                setattr(layer, name, synchronized_like(getattr(layer, name), part.norm))
+        return layer
 
 
 class TwoLayerDynamicEdgeConv(OnKnnGraph, _TwoLayerEdgeConv):

@@ -11,7 +11,7 @@ class MlpLayer(NamedTuple):
     """One layer: act(norm(linear(x))), where norm and act may do nothing."""
 
     linear: Any  # torch's, or torch_geometric's of the same name and with the same parameters
-    norm: nn.BatchNorm1d | None
+    norm: nn.BatchNorm1d | None  # or SyncBatchNorm
     negative_slope: float  # of the activation below zero; 1 for none
 
 
@@ -30,7 +30,7 @@ def edge_mlp(mlp: nn.Module, layers: int) -> list[MlpLayer]:
     found: list[MlpLayer] = []
     while rest and type(rest[0]).__name__ == "Linear":
         linear = rest.pop(0)
-        norm = rest.pop(0) if rest and isinstance(rest[0], nn.BatchNorm1d) else None
+        norm = rest.pop(0) if rest and isinstance(rest[0], (nn.BatchNorm1d, nn.SyncBatchNorm)) else None
         activation = rest.pop(0) if rest and isinstance(rest[0], (nn.ReLU, nn.LeakyReLU)) else None
         slope = 1.0 if activation is None else float(getattr(activation, "negative_slope", 0.0))
         found.append(MlpLayer(linear, norm, slope))  # type: ignore[arg-type]
