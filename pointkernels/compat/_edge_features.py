@@ -40,7 +40,9 @@ class EdgeFeatures(LazyTensor):
     """The edge features [x_j - x_i, x_i] of a neighbour graph, (B, 2 C, N, k)."""
 
     def __init__(self, x: Tensor, k: int, idx: Tensor | None) -> None:
-        self.features = x.reshape(x.shape[0], -1, x.shape[2]).transpose(1, 2)  # (B, N, C)
+        if x.dim() > 3:
+            x = x.reshape(x.shape[0], -1, x.shape[2])
+        self.features = x.transpose(1, 2)  # (B, N, C)
         self.neighbors = nearest(self.features, k) if idx is None else idx
         self._tensor: Tensor | None = None
 
@@ -62,11 +64,11 @@ class EdgeConvBlock(nn.Sequential):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """With backward hooks, which are for tensors, an input that is one."""
         if (self._backward_hooks or self._backward_pre_hooks) and args and isinstance(args[0], LazyTensor):
-            _say(self, "it has a backward hook, so it ran unfused")
-            edges = args[0].quietly()
-            edges._after_unfused = True  # type: ignore[attr-defined]
-            args = (edges, *args[1:])
-        return super().__call__(*args, **kwargs)
+            args = (args[0].quietly(), *args[1:])
+        output = super().__call__(*args, **kwargs)
+        if isinstance(output, Tensor) and not torch.compiler.is_compiling():
+            output._after_unfused = True  # type: ignore[attr-defined]
+        return output
 
     def forward(self, input: Tensor | LazyTensor) -> Any:  # noqa: A002  (the name that nn.Sequential gives it)
         """Lazy activations for lazy edge features and what a first block gives; else a tensor, as `nn.Sequential`."""
@@ -76,16 +78,15 @@ class EdgeConvBlock(nn.Sequential):
             if not reason:
                 return EdgeActivations(self, input)  # type: ignore[arg-type]
             _say(self, f"{reason}, so it ran unfused")
+        elif self._backward_hooks or self._backward_pre_hooks:
+            _say(self, "it has a backward hook, so it ran unfused")
         elif getattr(input, "_after_unfused", False):
             _say(self, "")  # the block before has said why
         else:
             what = "not the result of get_graph_feature, or of one such block on it"
             again = "; a model that lost that function, as by being stored, gets it back by fuse_edge_convs"
             _say(self, f"its input is {what}, so it ran as before, unfused{again}")
-        output = run(self, input.quietly() if isinstance(input, LazyTensor) else input)
-        if not torch.compiler.is_compiling():
-            output._after_unfused = True  # type: ignore[attr-defined]
-        return output
+        return run(self, input.quietly() if isinstance(input, LazyTensor) else input)
 
     def layer(self, *, counts: bool) -> EdgeLayer:
         """The block for an operator; whether this batch counts for the running statistics."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pointkernels.nn.batch_norm_kind import synchronized_like
+from pointkernels.nn.mlp_layers import weight_of
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
 from pointkernels.ops.edge_layer import edge_layer
 from pointkernels.ops.knn import knn
@@ -60,8 +61,8 @@ class TwoLayerEdgeConv(nn.Module):
         """
         if neighbors is None:
             neighbors = knn(features, self.k)
-        first = edge_layer(self.first.weight, self.first_norm, self.negative_slope)
-        second = edge_layer(self.second.weight, self.second_norm, self.negative_slope)
+        first = edge_layer(weight_of(self.first), self.first_norm, self.negative_slope)
+        second = edge_layer(weight_of(self.second), self.second_norm, self.negative_slope)
         return edge_conv_two_layer(features, neighbors, first, second)
 
     def extra_repr(self) -> str:

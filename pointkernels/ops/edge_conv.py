@@ -67,8 +67,7 @@ def edge_conv(
         eps: added to the variance.
         negative_slope: slope of LeakyReLU below zero, at least 0.
         process_group: in training, the processes of torch.distributed over whose edges BatchNorm takes its statistics,
-            each with as many clouds as it likes; all of them must call, forward and backward, and torch.compile breaks
-            its graph there. None: this process alone.
+            each with as many clouds as it likes; all of them must call, forward and backward. None: this process alone.
 
     Returns:
         (B, N, C') in the dtype of the features; zeros for a point without neighbours. Differentiable once in features,

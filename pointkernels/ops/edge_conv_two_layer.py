@@ -43,7 +43,7 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
         first: weight (H, 2 C), whose first half applies to x_j - x_i and the second to x_i.
         second: weight (C', H).
             With a `process_group` in either, which trains, all its processes must call, forward and backward, each with
-            as many clouds as it likes, and torch.compile breaks its graph there.
+            as many clouds as it likes.
 
     Returns:
         (B, N, C') in the dtype of the features; zeros for a point without neighbours. Differentiable once in features,
