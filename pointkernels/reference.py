@@ -7,7 +7,7 @@ B clouds, N points, M queries or samples, K neighbours, C channels, D coordinate
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -309,6 +309,8 @@ class EdgeLayer(NamedTuple):
         momentum: weight of this batch in the running statistics.
         eps: added to the variance.
         negative_slope: slope of LeakyReLU below zero, at least 0.
+        process_group: in training, the processes of torch.distributed over whose edges BatchNorm takes its statistics;
+            None for this process alone.
     """
 
     weight: Tensor
@@ -320,6 +322,7 @@ class EdgeLayer(NamedTuple):
     momentum: float | Tensor = 0.1
     eps: float = 1e-5
     negative_slope: float = 0.2
+    process_group: Any = None
 
 
 def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, second: EdgeLayer) -> Tensor:
@@ -335,7 +338,7 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
         second: weight (C', H).
 
     Returns:
-        (B, N, C').
+        (B, N, C'). A `process_group` plays no part: the clouds that are given are all.
     """
     batch, count, _ = features.shape
     cloud = torch.arange(batch, device=features.device)[:, None, None]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 import pointkernels
 from pointkernels.ops import edge_conv_two_layer_chunks as chunks
+from pointkernels.ops import edge_conv_two_layer_chunks_backward as chunks_backward
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -48,7 +49,7 @@ def chunks_of_two_layers(device: str) -> list[Tensor]:
     forward = chunks.forward(*first, weight, center, bn_weight2, bn_bias2, None, None, 1e-5, 0.2)
     output, mean, var, mean2, var2, count, deviation, slot = forward
     reverse = torch.ops.pointkernels._reverse_graph(lists, 30, 30, 60)
-    backward = chunks.backward(
+    backward = chunks_backward.backward(
         torch.ones_like(output), nodes, lists, 30, *reverse, bn_weight, bn_bias, mean, var, 1e-5, 0.2, weight, center,
         bn_weight2, bn_bias2, mean2, var2, 1e-5, 0.2, count, deviation, slot, False, False,
     )  # fmt: skip

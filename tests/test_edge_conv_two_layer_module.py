@@ -116,9 +116,21 @@ def test_module_refuses_what_is_not_a_pair_of_plain_convolutions() -> None:
         TwoLayerEdgeConv.from_conv_bn(good[0], norms[0], nn.Conv2d(8, 4, 1), norms[1])
     with pytest.raises(ValueError, match="bn must be affine, track statistics and have 8 channels, got BatchNorm2d"):
         TwoLayerEdgeConv.from_conv_bn(good[0], norms[1], good[1], norms[1])
-    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(TwoLayerEdgeConv(3, 8, 4))
-    with pytest.raises(TypeError, match="the layer must have a BatchNorm of its own process, got SyncBatchNorm"):
-        synchronised(torch.zeros(1, 8, 3))
+    for layer in (TwoLayerEdgeConv(3, 8, 4), pointkernels.nn.TwoLayerGraphEdgeConv(3, 8, 4)):
+        nn.utils.weight_norm(layer.first)
+        features = torch.zeros(1, 8, 3) if isinstance(layer, TwoLayerEdgeConv) else torch.zeros(8, 3)
+        with pytest.raises(TypeError, match="must be a Linear without forward pre-hooks"):
+            layer(features, torch.zeros(2, 1, dtype=torch.int64))
+    hooked = TwoLayerEdgeConv(3, 8, 4)
+    nn.utils.parametrizations.weight_norm(hooked.second)
+    assert hooked(torch.randn(1, 8, 3), torch.zeros(1, 8, 2, dtype=torch.int64)).shape == (1, 8, 4)
+    hooked.first = nn.Sequential(hooked.first)  # type: ignore[assignment]
+    with pytest.raises(TypeError, match=r"must be a Linear without forward pre-hooks .*, got Sequential"):
+        hooked(torch.zeros(1, 8, 3), torch.zeros(1, 8, 2, dtype=torch.int64))
+    exchanged = TwoLayerEdgeConv(3, 8, 4)
+    exchanged.second_norm = nn.GroupNorm(2, 4)  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="must be a BatchNorm or SyncBatchNorm with weight and bias, got GroupNorm"):
+        exchanged(torch.zeros(1, 8, 3), torch.zeros(1, 8, 2, dtype=torch.int64))
     with pytest.raises(ValueError, match="conv must have 2 C input channels and conv2 those that conv gives"):
         TwoLayerEdgeConv.from_conv_bn(good[0], norms[0], nn.Conv2d(6, 4, 1, bias=False), norms[1])
 

@@ -47,7 +47,7 @@ def test_one_cloud_and_defaults() -> None:
     own, difference = layer.weight.detach().chunk(2, dim=1)
     dense.weight.data = torch.cat([difference, own], dim=1)
     torch.testing.assert_close(layer(x), dense(x[None])[0])
-    assert repr(layer) == "DynamicEdgeConv(3, 8, negative_slope=0.0, k=4)"
+    assert repr(layer).startswith("DynamicEdgeConv(\n  3, 8, negative_slope=0.0, k=4\n  (norm): BatchNorm1d(8, ")
     assert repr(pointkernels.nn.GraphEdgeConv(3, 8, batch_norm=False)) == (
         "GraphEdgeConv(3, 8, batch_norm=False, negative_slope=0.0)"
     )

@@ -82,7 +82,9 @@ def test_state_dict_copy_and_repr() -> None:
     twin.load_state_dict(copy.deepcopy(layer.state_dict()))
     features = torch.randn(1, 9, 3, dtype=torch.float64)
     assert torch.equal(layer.eval()(features), twin.eval()(features))
-    assert repr(layer) == "EdgeConv(3, 8, k=4, negative_slope=0.2)"
+    assert repr(layer).startswith("EdgeConv(\n  3, 8, k=4, negative_slope=0.2\n  (norm): BatchNorm1d(8, ")
+    assert list(layer.state_dict()) == ["weight", "bn_weight", "bn_bias", *dict(layer.named_buffers())]
+    assert list(dict(layer.named_buffers())) == ["running_mean", "running_var", "num_batches_tracked"]
 
 
 def test_modules_that_do_not_fit_are_refused() -> None:

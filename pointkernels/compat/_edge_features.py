@@ -4,99 +4,29 @@ DGCNN code is written as `x = get_graph_feature(x, k); x = conv(x); x = x.max(di
 or two. Each step hands over an object that remembers what to compute: `EdgeFeatures`, then `EdgeActivations`, whose
 maximum over the neighbours is the fused operator. Any other use (an attribute, an operator, a torch function) forms the
 tensor and goes on with it, so code that does not follow the pattern gets the values that it would have got, only not
-faster.
-
-These are plain classes with `__torch_function__`, not subclasses of Tensor: torch.compile traces through them like
-through any Python object, and no tensor of the edges' size exists, not even as metadata. They are not Tensors for
-`isinstance`, the price of that.
+faster. A block is asked at every call whether its parts are still such that the operator does what they do.
 """
 
 from __future__ import annotations
 
-import operator
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pointkernels.compat._fusible import has_hooks, why_not_fusible
+from pointkernels.compat._lazy_tensor import LazyTensor
 from pointkernels.ops.edge_conv import edge_conv
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
+from pointkernels.ops.edge_layer import edge_layer
 from pointkernels.ops.gather import gather_neighbors
 from pointkernels.ops.knn import knn
 from pointkernels.ops.running_statistics import count_batch
+from pointkernels.ops.synchronized import batch_norm, synchronizing_group
 from pointkernels.reference import EdgeLayer
-
-
-class LazyTensor(ABC):
-    """Something that becomes a tensor when it is used as one."""
-
-    @abstractmethod
-    def tensor(self) -> Tensor:
-        """The tensor itself, formed at the first call."""
-
-    @classmethod
-    def __torch_function__(
-        cls, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Any torch function: with tensors in the place of these objects."""
-        kwargs = kwargs or {}
-        if function in (torch.max, torch.amax) and args and isinstance(args[0], EdgeActivations):
-            return getattr(args[0], function.__name__)(*args[1:], **kwargs)
-        return function(*_formed(args), **{name: _formed(value) for name, value in kwargs.items()})
-
-    def __getattr__(self, name: str) -> Any:
-        """Any attribute or method of a tensor."""
-        if name.startswith("__"):  # protocols that copy and pickle look for; a tensor's are not this object's
-            raise AttributeError(name)
-        return getattr(self.tensor(), name)
-
-    def __len__(self) -> int:
-        return len(self.tensor())
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.tensor())
-
-    def __getitem__(self, key: Any) -> Any:
-        return self.tensor()[_formed(key)]
-
-    def __bool__(self) -> bool:
-        return bool(self.tensor())
-
-    def __neg__(self) -> Tensor:
-        return -self.tensor()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.tensor()!r})"
-
-
-def _formed(value: Any) -> Any:
-    """The same nested arguments with tensors in the place of lazy ones."""
-    if isinstance(value, LazyTensor):
-        return value.tensor()
-    if isinstance(value, (tuple, list)):
-        return type(value)(_formed(item) for item in value)
-    return value
-
-
-def _binary(name: str, reflected: bool) -> Callable[[LazyTensor, Any], Any]:
-    function = getattr(operator, f"__{name}__")
-
-    def apply(self: LazyTensor, other: Any) -> Any:
-        return function(_formed(other), self.tensor()) if reflected else function(self.tensor(), _formed(other))
-
-    return apply
-
-
-# Python looks up the methods of operators in the class, not through __getattr__.
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor"):
-    setattr(LazyTensor, f"__{_name}__", _binary(_name, reflected=False))
-    setattr(LazyTensor, f"__r{_name}__", _binary(_name, reflected=True))
-for _name in ("lt", "le", "gt", "ge"):
-    setattr(LazyTensor, f"__{_name}__", _binary(_name, reflected=False))
 
 
 def nearest(points: Tensor, k: int) -> Tensor:
@@ -110,7 +40,9 @@ class EdgeFeatures(LazyTensor):
     """The edge features [x_j - x_i, x_i] of a neighbour graph, (B, 2 C, N, k)."""
 
     def __init__(self, x: Tensor, k: int, idx: Tensor | None) -> None:
-        self.features = x.reshape(x.shape[0], -1, x.shape[2]).transpose(1, 2)  # (B, N, C)
+        if x.dim() > 3:
+            x = x.reshape(x.shape[0], -1, x.shape[2])
+        self.features = x.transpose(1, 2)  # (B, N, C)
         self.neighbors = nearest(self.features, k) if idx is None else idx
         self._tensor: Tensor | None = None
 
@@ -129,25 +61,63 @@ class EdgeConvBlock(nn.Sequential):
     Same modules under the same names, so the state dict, the optimiser and what else refers to them stay as they are.
     """
 
-    def forward(self, input: Tensor | LazyTensor) -> Any:  # noqa: A002  (the name that nn.Sequential gives it)
-        """Lazy activations for lazy edge features and what a first block gives; for a tensor, as `nn.Sequential`."""
-        if isinstance(input, EdgeFeatures) or (
-            isinstance(input, EdgeActivations) and isinstance(input.inputs, EdgeFeatures)
-        ):
-            return EdgeActivations(self, input)
-        what = "not the result of get_graph_feature, or of one such block on it"
-        _warn_once(self, f"its input is {what}, so it ran as before, unfused")
-        return super().forward(_formed(input))  # type: ignore[no-untyped-call]
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """With backward hooks, which are for tensors, an input that is one."""
+        if (self._backward_hooks or self._backward_pre_hooks) and args and isinstance(args[0], LazyTensor):
+            args = (args[0].quietly(), *args[1:])
+        output = super().__call__(*args, **kwargs)
+        if isinstance(output, Tensor) and not torch.compiler.is_compiling():
+            output._after_unfused = True  # type: ignore[attr-defined]
+        return output
 
-    def layers(self) -> tuple[nn.Conv2d, nn.BatchNorm2d, float]:
-        """The convolution, its BatchNorm and the slope of the activation below zero."""
+    def forward(self, input: Tensor | LazyTensor) -> Any:  # noqa: A002  (the name that nn.Sequential gives it)
+        """Lazy activations for lazy edge features and what a first block gives; else a tensor, as `nn.Sequential`."""
+        of_first = isinstance(input, EdgeActivations) and isinstance(input.inputs, EdgeFeatures)
+        if isinstance(input, EdgeFeatures) or of_first:
+            reason = why_not_fusible(self, _features_of(input))
+            if not reason:
+                return EdgeActivations(self, input)  # type: ignore[arg-type]
+            _say(self, f"{reason}, so it ran unfused")
+        elif self._backward_hooks or self._backward_pre_hooks:
+            _say(self, "it has a backward hook, so it ran unfused")
+        elif getattr(input, "_after_unfused", False):
+            _say(self, "")  # the block before has said why
+        else:
+            what = "not the result of get_graph_feature, or of one such block on it"
+            again = "; a model that lost that function, as by being stored, gets it back by fuse_edge_convs"
+            _say(self, f"its input is {what}, so it ran as before, unfused{again}")
+        return run(self, input.quietly() if isinstance(input, LazyTensor) else input)
+
+    def layer(self, *, counts: bool) -> EdgeLayer:
+        """The block for an operator; whether this batch counts for the running statistics."""
         conv, norm, activation = self
         slope = activation.negative_slope if isinstance(activation, nn.LeakyReLU) else 0.0
-        return cast("nn.Conv2d", conv), cast("nn.BatchNorm2d", norm), slope
+        return edge_layer(cast("nn.Conv2d", conv).weight.flatten(1), cast("nn.BatchNorm2d", norm), slope, counts=counts)
+
+
+def run(block: nn.Sequential, edges: Tensor) -> Tensor:
+    """What `nn.Sequential` does; but a SyncBatchNorm of several processes runs on a CPU, too."""
+    for part in block:
+        group = synchronizing_group(part, part.training)
+        if group is None or edges.device.type != "cpu" or has_hooks(part):
+            edges = part(edges)
+            continue
+        assert isinstance(part, nn.SyncBatchNorm)
+        tracked = part.num_batches_tracked if part.track_running_stats else None
+        momentum = None if tracked is None else count_batch(part.momentum, True, tracked)
+        edges = batch_norm(edges, part, momentum, group)
+    return edges
+
+
+def _features_of(edges: EdgeFeatures | EdgeActivations | Any) -> Tensor:
+    """What the edge features are made of."""
+    return cast("Tensor", edges.features if isinstance(edges, EdgeFeatures) else edges.inputs.features)
 
 
 class EdgeActivations(LazyTensor):
     """What a block gives for every edge, (B, C', N, k); its maximum over the last dimension never forms it."""
+
+    has_maximum = True
 
     def __init__(self, block: EdgeConvBlock, inputs: EdgeFeatures | EdgeActivations) -> None:
         self.block = block
@@ -175,46 +145,49 @@ class EdgeActivations(LazyTensor):
                 edges = cast("EdgeFeatures", self.inputs.inputs)
                 first, second = self.inputs.layer(), self.layer()
                 output = edge_conv_two_layer(edges.features, edges.neighbors, first, second)
+                _ran(self.inputs.block, fused=True)
             else:
                 output = edge_conv(self.inputs.features, self.inputs.neighbors, **self.layer()._asdict())
+            _ran(self.block, fused=True)
             self._maximum = output.transpose(1, 2).contiguous()
         return self._maximum
 
     def layer(self) -> EdgeLayer:
         """The block, for an operator that updates its running statistics, unless this batch has been counted."""
-        conv, norm, slope = self.block.layers()
-        update = not (self._counted and norm.training)
-        momentum = count_batch(norm.momentum, norm.training, norm.num_batches_tracked) if update else 0.0
-        self._counted = True
-        return EdgeLayer(
-            conv.weight.flatten(1),
-            norm.weight,
-            norm.bias,
-            norm.running_mean if update else None,
-            norm.running_var if update else None,
-            training=norm.training or norm.running_mean is None,
-            momentum=momentum,
-            eps=norm.eps,
-            negative_slope=slope,
-        )
+        counts, self._counted = not self._counted, True
+        return self.block.layer(counts=counts)
 
     def tensor(self) -> Tensor:
         """(B, C', N, k), by the modules of the block."""
         if self._tensor is None:
-            _warn_once(
-                self.block, "its output is used otherwise than by a maximum over the neighbours, so it ran unfused"
-            )
-            edges = self.inputs.tensor()
-            if not self._counted:
-                self._tensor = cast("Tensor", nn.Sequential.forward(self.block, edges))  # type: ignore[no-untyped-call]
-                self._counted = True
+            _say(self.block, "its output is used otherwise than by a maximum over the neighbours, so it ran unfused")
+        return self.quietly()
+
+    def quietly(self) -> Tensor:
+        """The same, when it has been said why."""
+        if self._tensor is None:
+            _ran(self.block, fused=False)
+            edges = self.inputs.quietly()
+            if self._counted:
+                self._tensor = _again(self.block, edges)
             else:
-                conv, norm, slope = self.block.layers()
-                statistics = (None, None) if norm.training else (norm.running_mean, norm.running_var)
-                training = norm.training or norm.running_mean is None
-                normalised = F.batch_norm(conv(edges), *statistics, norm.weight, norm.bias, training, 0.0, norm.eps)
-                self._tensor = F.leaky_relu(normalised, slope)
+                self._tensor = run(self.block, edges)
+                self._counted = True
         return self._tensor
+
+
+def _again(block: EdgeConvBlock, edges: Tensor) -> Tensor:
+    """What the block gives for a batch that its running statistics have counted."""
+    conv, norm, activation = block
+    assert isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm))
+    group = synchronizing_group(norm, norm.training)
+    convolved = conv(edges)
+    if group is not None:
+        return cast("Tensor", activation(batch_norm(convolved, cast("nn.SyncBatchNorm", norm), None, group)))
+    statistics = (None, None) if norm.training else (norm.running_mean, norm.running_var)
+    training = norm.training or norm.running_mean is None
+    normalised = F.batch_norm(convolved, *statistics, norm.weight, norm.bias, training, 0.0, norm.eps)
+    return cast("Tensor", activation(normalised))
 
 
 class Maximum:
@@ -254,13 +227,21 @@ class _MaximumIndices(LazyTensor):
         return self._activations.tensor().max(-1, self._keepdim).indices
 
 
-def _warn_once(block: EdgeConvBlock, what: str) -> None:
-    if torch.compiler.is_compiling() or getattr(block, "_has_warned", False):
+def _ran(block: EdgeConvBlock, *, fused: bool) -> None:
+    """Remember how a block ran last; a compiler would have to guard what it remembers."""
+    if not torch.compiler.is_compiling() and block.__dict__.get("_ran_unfused", False) == fused:
+        block._ran_unfused = not fused  # type: ignore[assignment]
+
+
+def _say(block: EdgeConvBlock, what: str) -> None:
+    """Warn that a block runs unfused, once for each reason; not at all for the reason ""."""
+    _ran(block, fused=False)
+    if torch.compiler.is_compiling() or not what or what in block.__dict__.setdefault("_said", set()):
         return
-    block._has_warned = True  # type: ignore[assignment]
-    conv, _, _ = block.layers()
+    block.__dict__["_said"].add(what)
+    conv = next(iter(block), None)
+    channels = f"({conv.in_channels}, {conv.out_channels})" if isinstance(conv, nn.Conv2d) else ""
+    kind = type(conv).__name__
     warnings.warn(
-        f"pointkernels: the block of Conv2d({conv.in_channels}, {conv.out_channels}) was prepared by fuse_edge_convs, "
-        f"but {what}",
-        stacklevel=3,
+        f"pointkernels: the block of {kind}{channels} was prepared by fuse_edge_convs, but {what}", stacklevel=3
     )

@@ -9,15 +9,15 @@ network fast, weights kept:
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from pointkernels.compat._edge_features import EdgeConvBlock, EdgeFeatures, nearest
+from pointkernels.compat._fusible import why_not_fusible
+from pointkernels.compat._graph_calls import calls_in, original_of, why_not_the_same, with_lazy_calls
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -73,14 +73,18 @@ def fuse_edge_convs(model: _Model, *, graph_feature: str = "get_graph_feature") 
     """Let the EdgeConv layers of an existing network run fused, in place: same weights, state dict and values.
 
     A layer is written `x = get_graph_feature(x, k)`, `x = self.conv(x)`, `x.max(dim=-1)[0]`, where `self.conv` is a
-    `nn.Sequential` of Conv2d (1x1, no bias), BatchNorm2d and LeakyReLU or ReLU; or with two such convolutions, as for
-    part and semantic segmentation. Two things are exchanged: the class of
-    each such Sequential becomes `EdgeConvBlock` (the modules in it stay), and `get_graph_feature`, in the module where
-    the model's forward finds it, becomes one that does not form the edge tensor until somebody needs it. The latter
+    `nn.Sequential` of Conv2d (1x1, no bias), BatchNorm2d or SyncBatchNorm, and LeakyReLU or ReLU; or with two such
+    convolutions, as for part and semantic segmentation. Two things are exchanged: the class of each such Sequential
+    becomes `EdgeConvBlock` (the modules in it stay), and that of the modules whose methods call `get_graph_feature`, or
+    `util.get_graph_feature`, becomes a subclass in which it forms no edge tensor until somebody needs it. The latter
     happens only if the function that is there, tried on a random cloud, gives what `get_graph_feature` of this module
-    gives. Where the forward does not follow the pattern at a layer, that layer runs as it did, and a warning says so
-    once. Training and evaluation mode, running statistics, momentum, eps, slopes and gradients are those of the
-    original.
+    gives. No other model changes, and `unfuse_edge_convs` undoes it.
+
+    Training and evaluation mode, running statistics, momentum, eps, slopes and gradients are those of the original. A
+    SyncBatchNorm, made before or after, takes the statistics of all processes, forward and backward, on a CPU, too.
+    Each block is asked at every call: where the forward does not follow the pattern, or parts have been exchanged for
+    others or have hooks, it runs as it did, and a warning says so once. Hooks for all modules
+    (`torch.nn.modules.module.register_module_forward_hook`) see a block that runs fused, but not its parts.
 
     Args:
         model: changed in place.
@@ -98,21 +102,22 @@ def fuse_edge_convs(model: _Model, *, graph_feature: str = "get_graph_feature") 
         >>> pointkernels.compat.dgcnn.fused_edge_convs(model)  # doctest: +SKIP
         ['conv1', 'conv2', 'conv3', 'conv4']
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    callers = [namespace for module in model.modules() if (namespace := _namespace_of(module, graph_feature))]
-    if not callers:
+    _check_model(model)
+    kinds = {type(module) for module in model.modules() if original_of(module) is None}
+    callers = {kind: calls for kind in kinds if (calls := calls_in(kind, graph_feature)).methods}
+    if not callers and all(original_of(module) is None for module in model.modules()):
         warnings.warn(
             f"pointkernels: nothing was fused, because no forward in {type(model).__name__} calls {graph_feature}",
             stacklevel=2,
         )
         return model
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    for namespace in callers:
-        reason = _why_not_the_same(namespace[graph_feature], device)
+    for holder in (holder for calls in callers.values() for holder in calls.holders):
+        function = holder[graph_feature]
+        reason = "" if function is get_graph_feature else why_not_the_same(function, device)
         if reason:
             warnings.warn(
-                f"pointkernels: nothing was fused, because {graph_feature} of {namespace.get('__name__')} {reason}; "
+                f"pointkernels: nothing was fused, because {graph_feature} of {holder.get('__name__')} {reason}; "
                 "import get_graph_feature from pointkernels.compat.dgcnn if that is what the model needs",
                 stacklevel=2,
             )
@@ -121,28 +126,74 @@ def fuse_edge_convs(model: _Model, *, graph_feature: str = "get_graph_feature") 
     for name, module in model.named_modules():
         if type(module) is not nn.Sequential or len(module) == 0 or not isinstance(module[0], nn.Conv2d):
             continue
-        reason = _why_not_fusible(module)
+        reason = why_not_fusible(module)
         if reason:
             warnings.warn(f"pointkernels: {name} was left as it is, because {reason}", stacklevel=2)
             continue
         module.__class__ = EdgeConvBlock  # keeps its identity, hooks, names and place in every container
         blocks += 1
-    if blocks == 0 and not fused_edge_convs(model):
+    if blocks == 0 and not any(isinstance(module, EdgeConvBlock) for module in model.modules()):
         warnings.warn(
             f"pointkernels: nothing was fused, because {type(model).__name__} has no nn.Sequential of Conv2d, "
             "BatchNorm2d and LeakyReLU or ReLU",
             stacklevel=2,
         )
         return model
-    for namespace in callers:
-        if not hasattr(namespace[graph_feature], "_original"):
-            namespace[graph_feature] = _lazy(namespace[graph_feature])
+    for module in model.modules():
+        if type(module) in callers:
+            module.__class__ = with_lazy_calls(type(module), graph_feature, callers[type(module)])
     return model
 
 
 def fused_edge_convs(model: nn.Module) -> list[str]:
-    """The names of the blocks that `fuse_edge_convs` prepared."""
-    return [name for name, module in model.named_modules() if isinstance(module, EdgeConvBlock)]
+    """The names of the blocks that `fuse_edge_convs` prepared and that run fused.
+
+    Not among them are blocks whose parts have been exchanged, hooked or changed so that the block cannot run fused, and
+    those that ran unfused at the last call, for whichever reason; one that then runs fused is among them again. What
+    happens inside of torch.compile is not seen.
+
+    Raises:
+        TypeError: model is not a nn.Module.
+    """
+    _check_model(model)
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, EdgeConvBlock)
+        and not module.__dict__.get("_ran_unfused", False)
+        and not why_not_fusible(module)
+    ]
+
+
+def unfuse_edge_convs(model: _Model) -> _Model:
+    """Undo `fuse_edge_convs`, in place: every module gets the class back that it had. Weights and hooks stay.
+
+    Returns:
+        The model.
+
+    Raises:
+        TypeError: model is not a nn.Module.
+
+    Example:
+        >>> model = pointkernels.compat.dgcnn.unfuse_edge_convs(model)  # doctest: +SKIP
+        >>> pointkernels.compat.dgcnn.fused_edge_convs(model)  # doctest: +SKIP
+        []
+    """
+    _check_model(model)
+    for module in model.modules():
+        if isinstance(module, EdgeConvBlock):
+            module.__class__ = nn.Sequential  # type: ignore[assignment]
+            for name in ("_ran_unfused", "_said"):
+                module.__dict__.pop(name, None)
+        original = original_of(module)
+        if original is not None:
+            module.__class__ = original
+    return model
+
+
+def _check_model(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
 
 
 def _check_channels_first(x: Tensor, shape: str, fits: bool) -> None:
@@ -150,65 +201,3 @@ def _check_channels_first(x: Tensor, shape: str, fits: bool) -> None:
         raise TypeError(f"x must be a tensor of shape {shape}, got {type(x).__name__}")
     if not fits:
         raise ValueError(f"x must have shape {shape}, got {tuple(x.shape)}")
-
-
-def _namespace_of(module: nn.Module, graph_feature: str) -> dict[str, Any] | None:
-    """The globals in which a module's forward finds get_graph_feature; None if it does not call it."""
-    forward = inspect.unwrap(type(module).forward)
-    code, namespace = getattr(forward, "__code__", None), getattr(forward, "__globals__", {})
-    if code is None or graph_feature not in code.co_names or not callable(namespace.get(graph_feature)):
-        return None
-    return namespace
-
-
-def _why_not_the_same(function: Callable[..., Any], device: torch.device) -> str:
-    """Compare a graph feature function with ours on a random cloud; "" if they agree."""
-    if function is get_graph_feature or hasattr(function, "_original"):
-        return ""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 3, 13, generator=generator, dtype=torch.float64).to(device)
-    idx = torch.randint(0, 13, (2, 13, 4), generator=generator).to(device)
-    try:
-        for arguments, expected in (((x, 4), EdgeFeatures(x, 4, None)), ((x, 4, idx), EdgeFeatures(x, 4, idx))):
-            found = function(*arguments)
-            if not isinstance(found, Tensor) or found.shape != expected.tensor().shape:
-                return "does not return (B, 2 C, N, k)"
-            if not torch.allclose(found, expected.tensor()):
-                return "gives other values than [x_j - x_i, x_i] of the kNN graph"
-    except Exception as error:  # whatever a stranger's function may raise
-        return f"could not be tried ({type(error).__name__}: {error})"
-    return ""
-
-
-def _lazy(original: Callable[..., Any]) -> Callable[..., Any]:
-    """`original`, but its edge tensor is formed only when it is needed."""
-    parameter = inspect.signature(original).parameters.get("k")
-    usual = 20 if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
-
-    def get_graph_feature(x: Tensor, k: int = usual, idx: Tensor | None = None, *more: Any, **options: Any) -> Any:
-        if more or options:  # arguments of a descendant, whose meaning only the original knows
-            return original(x, k, idx, *more, **options)
-        return EdgeFeatures(x, k, idx)
-
-    get_graph_feature._original = original  # type: ignore[attr-defined]
-    return get_graph_feature
-
-
-def _why_not_fusible(block: nn.Sequential) -> str:
-    """What keeps a Sequential that starts with a Conv2d from being fused; "" if nothing does."""
-    conv, norm, activation = block if len(block) == 3 else (block[0], None, None)
-    assert isinstance(conv, nn.Conv2d)
-    if type(norm) is not nn.BatchNorm2d or type(activation) not in (nn.LeakyReLU, nn.ReLU):
-        return "it is not Conv2d, BatchNorm2d and LeakyReLU or ReLU"
-    plain = conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
-    if type(conv) is not nn.Conv2d or not plain or conv.in_channels % 2:
-        return f"its convolution is not a plain 1x1 convolution of 2 C channels: {conv}"
-    if conv.bias is not None:
-        return "its convolution has a bias"
-    if not norm.affine:
-        return "its BatchNorm has no weight and bias"
-    if isinstance(activation, nn.LeakyReLU) and not activation.negative_slope >= 0:
-        return f"its LeakyReLU has the negative slope {activation.negative_slope}"
-    if any(module._forward_hooks or module._forward_pre_hooks for module in block):
-        return "a module in it has a forward hook, which would not be called"
-    return ""

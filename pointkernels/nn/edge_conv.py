@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pointkernels.nn.batch_norm_kind import norm_of_kind, statistics_of, synchronized_like
 from pointkernels.ops.edge_conv import edge_conv
 from pointkernels.ops.knn import knn
 from pointkernels.ops.running_statistics import count_batch
@@ -17,6 +18,9 @@ class EdgeConv(nn.Module):
 
     Takes the place of `Conv2d(2 C, C', 1, bias=False)`, `BatchNorm2d(C')`, `LeakyReLU`, max over the neighbours; same
     initialisation, same statistics, same gradients. See `pointkernels.edge_conv`.
+
+    After `torch.nn.SyncBatchNorm.convert_sync_batchnorm`, training takes the statistics of all processes, forward and
+    backward, on a CPU, too; their numbers of clouds may differ. The child `norm` says so, and holds nothing itself.
 
     Args:
         in_channels: C.
@@ -63,6 +67,7 @@ class EdgeConv(nn.Module):
         self.register_buffer("running_mean", torch.zeros(out_channels, device=device, dtype=dtype))
         self.register_buffer("running_var", torch.ones(out_channels, device=device, dtype=dtype))
         self.register_buffer("num_batches_tracked", torch.zeros((), device=device, dtype=torch.int64))
+        self.norm = norm_of_kind(out_channels, eps, momentum)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -86,6 +91,7 @@ class EdgeConv(nn.Module):
         """
         if neighbors is None:
             neighbors = knn(features, self.k)
+        training, group = statistics_of(self)
         return edge_conv(
             features,
             neighbors,
@@ -94,10 +100,11 @@ class EdgeConv(nn.Module):
             self.bn_bias,
             self.running_mean,
             self.running_var,
-            training=self.training,
-            momentum=count_batch(self.momentum, self.training, self.num_batches_tracked),
+            training=training,
+            momentum=count_batch(self.momentum, training, self.num_batches_tracked),
             eps=self.eps,
             negative_slope=self.negative_slope,
+            process_group=group,
         )
 
     def extra_repr(self) -> str:
@@ -131,7 +138,7 @@ class EdgeConv(nn.Module):
                 "num_batches_tracked": bn.num_batches_tracked,
             }
         )
-        return layer.train(bn.training)
+        return synchronized_like(layer.train(bn.training), bn)
 
     def to_conv_bn(self) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
         """The usual pair of modules with copies of this layer's weights and statistics."""
@@ -140,4 +147,4 @@ class EdgeConv(nn.Module):
         state = self.state_dict()
         conv.load_state_dict({"weight": state.pop("weight")[:, :, None, None]})
         bn.load_state_dict({name.removeprefix("bn_"): value for name, value in state.items()})
-        return conv.train(self.training), bn.train(self.training)
+        return conv.train(self.training), synchronized_like(bn.train(self.training), self.norm)

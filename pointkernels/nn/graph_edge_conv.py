@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pointkernels.nn.batch_norm_kind import norm_of_kind, statistics_of, synchronized_like
 from pointkernels.nn.mlp_layers import edge_mlp
 from pointkernels.nn.packed_graph import OnGivenGraph, OnKnnGraph, PackedLayer
 from pointkernels.ops.edge_conv import edge_conv
@@ -21,7 +22,10 @@ _Layer = TypeVar("_Layer", bound="_OneLayerEdgeConv")
 
 
 class _OneLayerEdgeConv(PackedLayer):
-    """max over j of act(norm(weight [x_i, x_j - x_i] + bias)), norm a BatchNorm over all edges or nothing."""
+    """max over j of act(norm(weight [x_i, x_j - x_i] + bias)), norm a BatchNorm over all edges or nothing.
+
+    The child `norm` says over which processes, as in `EdgeConv`.
+    """
 
     bias: nn.Parameter | None  # None with BatchNorm, which cancels it; all below are None without
     bn_weight: nn.Parameter
@@ -59,6 +63,8 @@ class _OneLayerEdgeConv(PackedLayer):
             self.register_buffer(name, torch.empty(out_channels, **options) if batch_norm else None)
         count = torch.zeros((), dtype=torch.int64, device=device)
         self.register_buffer("num_batches_tracked", count if batch_norm else None)
+        if batch_norm:
+            self.norm = norm_of_kind(out_channels, eps, momentum)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -85,6 +91,7 @@ class _OneLayerEdgeConv(PackedLayer):
             bias = zero if self.bias is None else self.bias
             options: dict[str, Any] = {"training": False, "eps": 0.0, "negative_slope": self.negative_slope}
             return edge_conv(x[None], neighbors[None], weight, one, bias, zero, one, **options)[0]
+        training, group = statistics_of(self)
         output = edge_conv(
             x[None],
             neighbors[None],
@@ -93,10 +100,11 @@ class _OneLayerEdgeConv(PackedLayer):
             self.bn_bias,
             self.running_mean,
             self.running_var,
-            training=self.training,
-            momentum=count_batch(self.momentum, self.training, self.num_batches_tracked),
+            training=training,
+            momentum=count_batch(self.momentum, training, self.num_batches_tracked),
             eps=self.eps,
             negative_slope=self.negative_slope,
+            process_group=group,
         )
         return output[0]
 
@@ -136,7 +144,7 @@ class _OneLayerEdgeConv(PackedLayer):
             layer.running_mean.copy_(norm.running_mean if bias is None else norm.running_mean - bias)
             layer.running_var.copy_(norm.running_var)
             layer.num_batches_tracked.copy_(norm.num_batches_tracked)
-        return layer.train(norm.training)
+        return synchronized_like(layer.train(norm.training), norm)
 
 
 class DynamicEdgeConv(OnKnnGraph, _OneLayerEdgeConv):

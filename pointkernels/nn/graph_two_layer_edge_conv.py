@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pointkernels.nn.mlp_layers import edge_mlp
+from pointkernels.nn.batch_norm_kind import synchronized_like
+from pointkernels.nn.mlp_layers import edge_mlp, weight_of
 from pointkernels.nn.packed_graph import OnGivenGraph, OnKnnGraph, PackedLayer
-from pointkernels.nn.two_layer_edge_conv import edge_layer
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
+from pointkernels.ops.edge_layer import edge_layer
 from pointkernels.reference import EdgeLayer
 
 _Layer = TypeVar("_Layer", bound="_TwoLayerEdgeConv")
@@ -48,10 +49,10 @@ class _TwoLayerEdgeConv(PackedLayer):
 
     def convolve(self, x: Tensor, neighbors: Tensor) -> Tensor:
         """The layers on rows (N, C) with neighbour lists (N, K), -1 for none."""
-        own, difference = self.first.weight.chunk(2, dim=1)
+        own, difference = weight_of(self.first).chunk(2, dim=1)
         weight = torch.cat([difference, own], dim=1)  # the operator's order is [x_j - x_i, x_i]
         first = _edge_layer(weight, self.first.bias, self.first_norm, self.negative_slope[0])
-        second = _edge_layer(self.second.weight, self.second.bias, self.second_norm, self.negative_slope[1])
+        second = _edge_layer(weight_of(self.second), self.second.bias, self.second_norm, self.negative_slope[1])
         return edge_conv_two_layer(x[None], neighbors[None], first, second)[0]
 
     def extra_repr(self) -> str:
@@ -84,7 +85,11 @@ class _TwoLayerEdgeConv(PackedLayer):
                 norm.eps, norm.momentum = part.norm.eps, part.norm.momentum
                 if part.linear.bias is not None and norm.running_mean is not None:
                     norm.running_mean -= part.linear.bias.detach()  # the bias moves the mean, and nothing else
-        return layer.train(mlp.training)
+        layer.train(mlp.training)
+        for name, part in zip(("first_norm", "second_norm"), parts, strict=True):
+            if part.norm is not None:
+                setattr(layer, name, synchronized_like(getattr(layer, name), part.norm))
+        return layer
 
 
 class TwoLayerDynamicEdgeConv(OnKnnGraph, _TwoLayerEdgeConv):

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 
 class MlpLayer(NamedTuple):
     """One layer: act(norm(linear(x))), where norm and act may do nothing."""
 
     linear: Any  # torch's, or torch_geometric's of the same name and with the same parameters
-    norm: nn.BatchNorm1d | None
+    norm: nn.BatchNorm1d | None  # or SyncBatchNorm
     negative_slope: float  # of the activation below zero; 1 for none
+
+
+def weight_of(linear: nn.Module) -> Tensor:
+    """The weight of a Linear that a fused layer holds and does not call.
+
+    Raises:
+        TypeError: it has been exchanged, as for LoRA's, or a hook of it changes the weight or the input.
+    """
+    usual = type(linear) is nn.Linear or (parametrize.is_parametrized(linear) and isinstance(linear, nn.Linear))
+    if not usual or linear._forward_pre_hooks or "forward" in linear.__dict__:
+        raise TypeError(
+            "the linear maps of a fused layer are not called, and must be a Linear without forward pre-hooks "
+            f"(parametrizations are fine), got {linear}"
+        )
+    weight: Tensor = linear.weight  # type: ignore[assignment]
+    return weight
 
 
 def edge_mlp(mlp: nn.Module, layers: int) -> list[MlpLayer]:
@@ -30,7 +47,7 @@ def edge_mlp(mlp: nn.Module, layers: int) -> list[MlpLayer]:
     found: list[MlpLayer] = []
     while rest and type(rest[0]).__name__ == "Linear":
         linear = rest.pop(0)
-        norm = rest.pop(0) if rest and isinstance(rest[0], nn.BatchNorm1d) else None
+        norm = rest.pop(0) if rest and isinstance(rest[0], (nn.BatchNorm1d, nn.SyncBatchNorm)) else None
         activation = rest.pop(0) if rest and isinstance(rest[0], (nn.ReLU, nn.LeakyReLU)) else None
         slope = 1.0 if activation is None else float(getattr(activation, "negative_slope", 0.0))
         found.append(MlpLayer(linear, norm, slope))  # type: ignore[arg-type]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pointkernels.nn.batch_norm_kind import synchronized_like
+from pointkernels.nn.mlp_layers import weight_of
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
+from pointkernels.ops.edge_layer import edge_layer
 from pointkernels.ops.knn import knn
-from pointkernels.ops.running_statistics import count_batch
-from pointkernels.reference import EdgeLayer
 
 
 class TwoLayerEdgeConv(nn.Module):
@@ -16,6 +17,9 @@ class TwoLayerEdgeConv(nn.Module):
     Takes the place of twice `Conv2d(..., 1, bias=False)`, `BatchNorm2d`, `LeakyReLU` on the edge features
     [x_j - x_i, x_i], and of the maximum over the neighbours, as in DGCNN for part and semantic segmentation; same
     initialisation, same statistics, same gradients. See `pointkernels.edge_conv_two_layer`.
+
+    After `torch.nn.SyncBatchNorm.convert_sync_batchnorm`, training takes the statistics of all processes, as `EdgeConv`
+    does.
 
     Args:
         in_channels: C.
@@ -57,8 +61,8 @@ class TwoLayerEdgeConv(nn.Module):
         """
         if neighbors is None:
             neighbors = knn(features, self.k)
-        first = edge_layer(self.first.weight, self.first_norm, self.negative_slope)
-        second = edge_layer(self.second.weight, self.second_norm, self.negative_slope)
+        first = edge_layer(weight_of(self.first), self.first_norm, self.negative_slope)
+        second = edge_layer(weight_of(self.second), self.second_norm, self.negative_slope)
         return edge_conv_two_layer(features, neighbors, first, second)
 
     def extra_repr(self) -> str:
@@ -97,6 +101,9 @@ class TwoLayerEdgeConv(nn.Module):
         layer.first.load_state_dict({"weight": conv.weight.flatten(1)})
         layer.second.load_state_dict({"weight": conv2.weight.flatten(1)})
         layer.train(bn.training)
+        layer.first_norm, layer.second_norm = (
+            synchronized_like(own, norm) for own, norm in ((layer.first_norm, bn), (layer.second_norm, bn2))
+        )
         return layer
 
     def to_conv_bn(self) -> tuple[nn.Conv2d, nn.BatchNorm2d, nn.Conv2d, nn.BatchNorm2d]:
@@ -107,22 +114,5 @@ class TwoLayerEdgeConv(nn.Module):
             conv.load_state_dict({"weight": linear.weight[:, :, None, None]})
             bn = nn.BatchNorm2d(linear.out_features, norm.eps, norm.momentum).to(linear.weight)
             bn.load_state_dict(norm.state_dict())
-            found += [conv.train(self.training), bn.train(self.training)]
+            found += [conv.train(self.training), synchronized_like(bn.train(self.training), norm)]
         return tuple(found)  # type: ignore[return-value]
-
-
-def edge_layer(weight: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d, negative_slope: float) -> EdgeLayer:
-    """A linear map and its BatchNorm for one call. Counts a batch in training, as BatchNorm does."""
-    if isinstance(norm, nn.SyncBatchNorm):
-        raise TypeError(f"the layer must have a BatchNorm of its own process, got {norm}")
-    return EdgeLayer(
-        weight,
-        norm.weight,
-        norm.bias,
-        norm.running_mean,
-        norm.running_var,
-        training=norm.training or norm.running_mean is None,
-        momentum=count_batch(norm.momentum, norm.training, norm.num_batches_tracked),
-        eps=norm.eps,
-        negative_slope=negative_slope,
-    )

@@ -25,6 +25,7 @@ from pointkernels._registration import (
 )
 from pointkernels._transforms import active, carried
 from pointkernels.ops import edge_conv_formulas, mapped
+from pointkernels.ops.edge_conv_synchronized import edge_conv_synchronized
 from pointkernels.ops.linear import centered, linear, times_vector
 from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.ops.running_statistics import update_running_statistics
@@ -46,6 +47,7 @@ def edge_conv(
     momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
     negative_slope: float = 0.2,
+    process_group: Any = None,
 ) -> Tensor:
     """One EdgeConv layer (Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", 2019).
 
@@ -66,6 +68,8 @@ def edge_conv(
         momentum: weight of this batch in the running statistics, a number or a tensor ().
         eps: added to the variance.
         negative_slope: slope of LeakyReLU below zero, at least 0.
+        process_group: in training, the processes of torch.distributed over whose edges BatchNorm takes its statistics,
+            each with as many clouds as it likes; all of them must call, forward and backward. None: this process alone.
 
     Returns:
         (B, N, C') in the dtype of the features; zeros for a point without neighbours. Differentiable any number of
@@ -84,7 +88,19 @@ def edge_conv(
         torch.Size([2, 100, 16])
     """
     _check(features, neighbors, weight, bn_weight, bn_bias, running_mean, running_var, training, negative_slope)
+    if training and process_group is None and neighbors.numel() == 1:
+        raise ValueError("training must see more than one edge to have a variance, got one")
     compute = torch.float64 if features.dtype == torch.float64 else torch.float32
+    if process_group is not None and training:
+        _checks.check_neighbors(neighbors, features.shape[1])
+        with without_autocast(features.device.type):
+            x, matrix, scale, bias = (as_dtype(part, compute) for part in (features, weight, bn_weight, bn_bias))
+            output, mean, var, edges = edge_conv_synchronized(
+                x, matrix, neighbors, scale, bias, eps, negative_slope, process_group
+            )
+            if running_mean is not None and running_var is not None:
+                update_running_statistics(running_mean, running_var, mean, torch.zeros_like(mean), var, edges, momentum)
+        return as_dtype(output, features.dtype)
     operator: Callable[..., tuple[Tensor, ...]]
     operator = _of_clouds if features.device.type in _OF_CLOUDS else _of_node_products
     given_mean, given_var = (None, None) if training else (running_mean, running_var)
@@ -160,8 +176,6 @@ def _check(
         raise ValueError(f"neighbors must have shape (B, N, K), got {tuple(neighbors.shape)}")
     _checks.check_integers(neighbors, "neighbors", (batch, count, neighbors.shape[2]), features, "features")
     _checks.check_at_least_one(neighbors.shape[2], "the number of neighbours")
-    if training and batch * count * neighbors.shape[2] == 1:
-        raise ValueError("training must see more than one edge to have a variance, got one")
     if not negative_slope >= 0:
         raise ValueError(f"negative_slope must be at least 0, got {negative_slope}")
 

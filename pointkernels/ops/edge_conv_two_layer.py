@@ -24,9 +24,11 @@ from pointkernels._registration import (
 from pointkernels.ops import (
     edge_conv_formulas,
     edge_conv_two_layer_chunks,  # noqa: F401  (the operators on CUDA)
+    edge_conv_two_layer_chunks_backward,  # noqa: F401
     mapped,
 )
 from pointkernels.ops.edge_conv import kept_statistics, statistics_gradient, varying
+from pointkernels.ops.edge_conv_two_layer_synchronized import edge_conv_two_layer_synchronized
 from pointkernels.ops.linear import centered, linear, times_vector
 from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.ops.running_statistics import update_running_statistics
@@ -46,6 +48,8 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
         neighbors: (B, N, K) int64 indices into the points of the same cloud, -1 for none.
         first: weight (H, 2 C), whose first half applies to x_j - x_i and the second to x_i.
         second: weight (C', H).
+            With a `process_group` in either, which trains, all its processes must call, forward and backward, each with
+            as many clouds as it likes.
 
     Returns:
         (B, N, C') in the dtype of the features; zeros for a point without neighbours. Differentiable any number of
@@ -68,6 +72,8 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
     _check(features, neighbors, first, second)
     batch, count, channels = features.shape
     compute = torch.float64 if features.dtype == torch.float64 else torch.float32
+    if any(layer.training and layer.process_group is not None for layer in (first, second)):
+        return _synchronized(features, neighbors, first, second, compute)
     with without_autocast(features.device.type):
         lists = neighbors.reshape(-1, neighbors.shape[2]).contiguous()
         used = torch.ops.pointkernels._used_rows(lists, count)
@@ -108,6 +114,23 @@ def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, s
     return shaped.to(features.dtype)
 
 
+def _synchronized(
+    features: Tensor, neighbors: Tensor, first: EdgeLayer, second: EdgeLayer, compute: torch.dtype
+) -> Tensor:
+    layers = [
+        EdgeLayer(*(None if part is None else part.to(compute) for part in layer[:5]), *layer[5:])  # type: ignore[arg-type, call-arg]
+        for layer in (first, second)
+    ]
+    with without_autocast(features.device.type):
+        output, *statistics = edge_conv_two_layer_synchronized(features.to(compute), neighbors, *layers)
+        for layer, (edges, mean, var) in zip((first, second), statistics, strict=True):
+            if layer.training and layer.running_mean is not None and layer.running_var is not None:
+                running = layer.running_mean, layer.running_var
+                update_running_statistics(*running, mean, torch.zeros_like(mean), var, edges, layer.momentum)
+    shaped: Tensor = output.to(features.dtype)
+    return shaped
+
+
 def _given(layer: EdgeLayer, moved: Tensor, compute: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
     """The statistics that a layer does not take from this batch."""
     if layer.training or layer.running_mean is None or layer.running_var is None:
@@ -137,7 +160,8 @@ def _check(features: Tensor, neighbors: Tensor, first: EdgeLayer, second: EdgeLa
         raise ValueError(f"neighbors must have shape (B, N, K), got {tuple(neighbors.shape)}")
     _checks.check_integers(neighbors, "neighbors", (batch, count, neighbors.shape[2]), features, "features")
     _checks.check_at_least_one(neighbors.shape[2], "the number of neighbours")
-    if (first.training or second.training) and batch * count * neighbors.shape[2] == 1:
+    alone = any(layer.training and layer.process_group is None for layer in (first, second))
+    if alone and batch * count * neighbors.shape[2] == 1:
         raise ValueError("training must see more than one edge to have a variance, got one")
     _checks.check_neighbors(neighbors, count)
 
