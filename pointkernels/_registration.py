@@ -80,16 +80,32 @@ def _packet(operator: str) -> Any:
     return getattr(getattr(torch.ops, namespace), name)
 
 
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an operator had no memory. Torch's stable interface says only which call of its own failed."""
+    text = str(error)
+    return "bad_alloc" in text or ("aten::" in text and "empty" in text and "API call failed" in text)
+
+
+def no_memory(operator: str) -> RuntimeError:
+    """What is said then, as torch says it on a GPU."""
+    return torch.OutOfMemoryError(f"{operator} must have memory for its results and work, got less than they need")
+
+
 def _past_autograd(packet: Any, with_gradient: Callable[..., Any]) -> Callable[..., Any]:
     overload = packet.default
 
     def call(*arguments: Any) -> Any:
         device = arguments[0].device.type
-        if device not in ("cpu", "cuda") or torch.compiler.is_compiling() or torch.is_autocast_enabled(device):
-            return packet(*arguments)
-        if torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in arguments):
-            return with_gradient(*arguments)
-        with torch._C._AutoDispatchBelowAutograd():
-            return overload(*arguments)
+        try:
+            if device not in ("cpu", "cuda") or torch.compiler.is_compiling() or torch.is_autocast_enabled(device):
+                return packet(*arguments)
+            if torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in arguments):
+                return with_gradient(*arguments)
+            with torch._C._AutoDispatchBelowAutograd():
+                return overload(*arguments)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise no_memory(packet.__name__.lstrip("_")) from error
+            raise
 
     return call

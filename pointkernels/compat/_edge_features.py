@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pointkernels import _checks
 from pointkernels.ops.edge_conv import edge_conv
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
 from pointkernels.ops.gather import gather_neighbors
@@ -101,7 +102,8 @@ for _name in ("lt", "le", "gt", "ge"):
 
 def nearest(points: Tensor, k: int) -> Tensor:
     """The kNN graph of (B, N, C); like `topk`, it wants k points."""
-    if isinstance(k, int) and k > points.shape[1]:
+    k = _checks.at_least_one(k, "k")
+    if k > points.shape[1]:
         raise ValueError(f"k must be at most the number of points, {points.shape[1]}, got {k}")
     return knn(points, k)
 

@@ -17,7 +17,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pointkernels import _checks
 from pointkernels.compat._edge_features import EdgeConvBlock, EdgeFeatures, nearest
+
+__all__ = ["fuse_edge_convs", "fused_edge_convs", "get_graph_feature", "knn"]
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -146,8 +149,7 @@ def fused_edge_convs(model: nn.Module) -> list[str]:
 
 
 def _check_channels_first(x: Tensor, shape: str, fits: bool) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a tensor of shape {shape}, got {type(x).__name__}")
+    _checks.check_dense(x, "x", shape)
     if not fits:
         raise ValueError(f"x must have shape {shape}, got {tuple(x.shape)}")
 

@@ -7,9 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pointkernels import _checks
 from pointkernels.ops.edge_conv import edge_conv
 from pointkernels.ops.knn import knn
 from pointkernels.ops.running_statistics import count_batch
+
+__all__ = ["EdgeConv"]
 
 
 class EdgeConv(nn.Module):
@@ -84,6 +87,7 @@ class EdgeConv(nn.Module):
         Returns:
             (B, N, C').
         """
+        _checks.check_channels(features, "features", "(B, N, C)", self.in_channels)
         if neighbors is None:
             neighbors = knn(features, self.k)
         return edge_conv(

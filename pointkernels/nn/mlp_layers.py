@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+__all__ = ["MlpLayer", "edge_mlp"]
+
 
 class MlpLayer(NamedTuple):
     """One layer: act(norm(linear(x))), where norm and act may do nothing."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pointkernels import _checks
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
 from pointkernels.ops.knn import knn
 from pointkernels.ops.running_statistics import count_batch
 from pointkernels.reference import EdgeLayer
+
+__all__ = ["TwoLayerEdgeConv", "edge_layer"]
 
 
 class TwoLayerEdgeConv(nn.Module):
@@ -55,6 +58,7 @@ class TwoLayerEdgeConv(nn.Module):
         Returns:
             (B, N, C').
         """
+        _checks.check_channels(features, "features", "(B, N, C)", self.in_channels)
         if neighbors is None:
             neighbors = knn(features, self.k)
         first = edge_layer(self.first.weight, self.first_norm, self.negative_slope)

@@ -10,6 +10,8 @@ from pointkernels import _batch, _checks
 from pointkernels._registration import differentiable, differentiable_once, fake_kernel, float32_under_autocast
 from pointkernels.ops.reverse_graph import reverse_graph
 
+__all__ = ["gather_neighbors", "gather_weighted"]
+
 
 def gather_neighbors(features: Tensor, neighbors: Tensor) -> Tensor:
     """The features of the neighbours of each query ("grouping" in PointNet++, `knn_gather` in PyTorch3D).
