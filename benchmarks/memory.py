@@ -5,8 +5,7 @@ system does: Linux keeps the highest resident set of a process (VmHWM) and reset
 /proc/self/clear_refs. So a process of its own makes the inputs, makes the call once, which loads code and fills caches,
 returns freed memory to the system, notes the resident set, resets the mark and makes the call again. The growth of the
 mark is what the call needs beyond its inputs, its results included, exact to the pages that the kernel counts late
-(below 1 MB). What a library keeps between calls and uses again is not counted, but for pages that pointkernels keeps
-for results.
+(below 1 MB). What a library keeps between calls and uses again is not counted.
 """
 
 from __future__ import annotations
@@ -25,8 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from pointkernels import _C
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -54,7 +51,6 @@ def _return_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only; musl returns memory by itself
     if trim is not None:
         trim(0)
-    _C.release_kept_pages()
 
 
 def peak_of_process(call: Callable[[], Any]) -> int:

@@ -7,7 +7,6 @@
 #include <initializer_list>
 #include <string>
 
-#include "cpu/huge_pages.h"
 #include "cpu/isa.h"
 #include "cpu/knn_path.h"
 #include "cpu/projection.h"
@@ -78,6 +77,4 @@ PYBIND11_MODULE(_C, module) {
   module.def("set_knn_path", &set_knn_path, "Search neighbours on the CPU in one way from now on (for tests).");
   module.def("knn_image_dims", &knn_image_dims,
              "By how many coordinates points (N, D) are searched first for k neighbours, 0 for all (for tests).");
-  module.def("release_kept_pages", &pointkernels::release_kept_pages,
-             "Give the system back what is kept for large results on a CPU; returns the bytes.");
 }

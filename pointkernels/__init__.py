@@ -16,3 +16,22 @@ from pointkernels.ops.interpolation import interpolate as interpolate
 from pointkernels.ops.knn import knn as knn
 from pointkernels.ops.linear import linear as linear
 from pointkernels.reference import EdgeLayer as EdgeLayer
+
+__all__ = [
+    "EdgeLayer",
+    "__version__",
+    "ball_query",
+    "build_info",
+    "chamfer_distance",
+    "compat",
+    "edge_conv",
+    "edge_conv_two_layer",
+    "farthest_point_sampling",
+    "gather_neighbors",
+    "gather_weighted",
+    "interpolate",
+    "knn",
+    "linear",
+    "nn",
+    "reference",
+]

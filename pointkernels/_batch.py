@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,31 +22,31 @@ def extents(lengths: Tensor | None, name: str, points: Tensor, points_name: str)
     if lengths is None:
         return None
     batch, count = points.shape[0], points.shape[1]
-    _checks.check_integers(lengths, name, (batch,), points, points_name)
+    lengths = _checks.sizes_as_int64(lengths, name, (batch,), points, points_name)
     _checks.check_range(lengths, name, 0, count, "lie in [0, {}]", count)
     first = torch.arange(batch, device=points.device) * count
     return torch.stack([first, lengths], dim=1)
 
 
 def check_search(
-    points: Tensor, k: int, query: Tensor | None, query_lengths: Tensor | None, include_self: bool
-) -> tuple[int, int]:
-    """The checks that every neighbour search makes; number of clouds, and of queries in each."""
+    points: Tensor, k: Any, query: Tensor | None, query_lengths: Tensor | None, include_self: bool
+) -> tuple[int, int, int]:
+    """The checks that every neighbour search makes; number of clouds, of queries in each, and k as an int."""
     _checks.check_floating(points, "points", "(B, N, D)")
-    _checks.check_at_least_one(k, "k")
-    if points.shape[2] < 1:
+    k = _checks.at_least_one(k, "k")
+    batch, queries, dims = points.shape
+    if dims < 1:
         raise ValueError(f"points must have at least one coordinate, got shape {tuple(points.shape)}")
-    batch, queries = points.shape[0], points.shape[1]
     if query is None:
         if query_lengths is not None:
             raise ValueError("query_lengths must come with a query, got query=None")
-        return batch, queries
+        return batch, queries, k
     _checks.check_floating(query, "query", "(B, M, D)")
     _checks.check_like(query, "query", points, "points")
-    if query.shape[0] != batch or query.shape[2] != points.shape[2]:
+    if query.shape[0] != batch or query.shape[2] != dims:
         raise ValueError(
             f"query must have as many clouds and coordinates as points, {tuple(points.shape)}, got {tuple(query.shape)}"
         )
     if not include_self:
         raise ValueError("include_self=False must come without a query, got a query")
-    return batch, query.shape[1]
+    return batch, query.shape[1], k

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,15 +15,26 @@ from pointkernels._library import build_info
 _Result = TypeVar("_Result")
 
 _HAS_CUDA = bool(build_info()["cuda"])
+FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def check_dense(tensor: Tensor, name: str, shape: str) -> None:
+    """A tensor whose elements all lie in memory; `shape` says what it is expected to be."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor of shape {shape}, got {type(tensor).__name__}")
+    if tensor.layout is not torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got layout {tensor.layout}")
+    if tensor.is_nested:
+        raise TypeError(f"{name} must be a dense tensor, got a nested one")
 
 
 def check_floating(tensor: Tensor, name: str, shape: str) -> None:
     """Rank and dtype of a floating tensor; `shape` is for example "(B, N, D)", whose letters give the rank."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} must be a tensor of shape {shape}, got {type(tensor).__name__}")
-    if tensor.dim() != len(shape.split(",")):
+    if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.is_nested:
+        check_dense(tensor, name, shape)  # only to say what is wrong: small clouds feel every call
+    if tensor.dim() != shape.count(",") + 1:
         raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
-    if not tensor.is_floating_point():
+    if tensor.dtype not in FLOATING:
         raise TypeError(f"{name} must be float16, bfloat16, float32 or float64, got {tensor.dtype}")
     if tensor.is_cuda and not _HAS_CUDA:
         raise RuntimeError(
@@ -43,6 +55,8 @@ def check_integers(tensor: Tensor, name: str, shape: tuple[int, ...], other: Ten
     """An int64 tensor of a known shape on the device of another one."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be an int64 tensor, got {type(tensor).__name__}")
+    if tensor.layout is not torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got layout {tensor.layout}")
     if tensor.dtype != torch.int64:
         raise TypeError(f"{name} must be int64, got {tensor.dtype}")
     if tuple(tensor.shape) != shape:
@@ -51,12 +65,73 @@ def check_integers(tensor: Tensor, name: str, shape: tuple[int, ...], other: Ten
         raise ValueError(f"{name} must be on the device of {other_name}, {other.device}, got {tensor.device}")
 
 
-def check_at_least_one(number: int, name: str) -> None:
+def sizes_as_int64(sizes: Tensor, name: str, shape: tuple[int, ...], other: Tensor, other_name: str) -> Tensor:
+    """A checked tensor of lengths or numbers of clouds, int32 or int64, as int64."""
+    if isinstance(sizes, Tensor) and sizes.dtype == torch.int32:
+        sizes = sizes.long()
+    check_integers(sizes, name, shape, other, other_name)
+    return sizes
+
+
+def check_channels(features: Tensor, name: str, shape: str, channels: int) -> None:
+    """A floating tensor whose last dimension has the channels that a layer was made for."""
+    check_floating(features, name, shape)
+    if features.shape[-1] != channels:
+        raise ValueError(f"{name} must have {channels} channels in the last dimension, got {tuple(features.shape)}")
+
+
+def check_rank(tensor: Tensor, name: str, shape: str) -> None:
+    """An int64 tensor whose rank must be known before its shape is looked at."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be an int64 tensor, got {type(tensor).__name__}")
+    if tensor.dim() != shape.count(",") + 1:
+        raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
+
+
+def at_least_one(number: Any, name: str) -> int:
     """A positive int."""
-    if isinstance(number, bool) or not isinstance(number, (int, torch.SymInt)):
-        raise TypeError(f"{name} must be an int, got {type(number).__name__}")
+    if type(number) is not int:
+        number = whole_number(number, name)
     if number < 1:
         raise ValueError(f"{name} must be at least 1, got {number}")
+    return number  # type: ignore[no-any-return]
+
+
+def whole_number(number: Any, name: str) -> int:
+    """An int from an int, an integer of numpy, or an integer tensor (), whose device is waited for."""
+    if isinstance(number, torch.SymInt):
+        return number  # type: ignore[return-value]
+    fits = not isinstance(number, bool)
+    if isinstance(number, Tensor):
+        fits = number.dim() == 0 and number.dtype != torch.bool and not number.is_meta
+    if fits:
+        try:
+            return operator.index(number)
+        except TypeError:
+            pass
+    raise TypeError(f"{name} must be an int, got {_kind(number)}")
+
+
+def real_number(number: Any, name: str) -> float:
+    """A number from a number, one of numpy, or a tensor (), whose device is waited for."""
+    if type(number) in (float, int) or isinstance(number, (torch.SymInt, torch.SymFloat)):
+        return number  # type: ignore[no-any-return]
+    dtype = getattr(number, "dtype", None)
+    if isinstance(number, Tensor):
+        fits = number.dim() == 0 and dtype != torch.bool and not number.is_complex() and not number.is_meta
+    elif dtype is not None:
+        fits = getattr(number, "ndim", None) == 0 and getattr(dtype, "kind", "") in "iuf"
+    else:
+        fits = isinstance(number, (int, float)) and not isinstance(number, bool)  # their subclasses
+    if not fits:
+        raise TypeError(f"{name} must be a number, got {_kind(number)}")
+    return float(number)
+
+
+def _kind(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"a tensor {tuple(value.shape)} of {value.dtype}{' on meta' if value.is_meta else ''}"
 
 
 def check_neighbors(neighbors: Tensor, count: int) -> None:

@@ -168,6 +168,17 @@ def _packet(operator: str) -> Any:
     return getattr(getattr(torch.ops, namespace), name)
 
 
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an operator had no memory. Torch's stable interface says only which call of its own failed."""
+    text = str(error)
+    return "bad_alloc" in text or ("aten::" in text and "empty" in text and "API call failed" in text)
+
+
+def no_memory(operator: str) -> RuntimeError:
+    """What is said then, as torch says it on a GPU."""
+    return torch.OutOfMemoryError(f"{operator} must have memory for its results and work, got less than they need")
+
+
 def _past_autograd(
     packet: Any, with_gradient: Callable[..., Any], transformed: Callable[..., Any]
 ) -> Callable[..., Any]:
@@ -177,13 +188,18 @@ def _past_autograd(
 
     def call(*arguments: Any) -> Any:
         device = arguments[0].device.type
-        if device not in ("cpu", "cuda") or torch.compiler.is_compiling() or torch.is_autocast_enabled(device):
-            return packet(*arguments)
-        if _transforms.active():
-            return transformed(*arguments)
-        if torch.is_grad_enabled() and requires_grad(*arguments):
-            return with_gradient(*arguments)
-        with below():
-            return overload(*arguments)
+        try:
+            if device not in ("cpu", "cuda") or torch.compiler.is_compiling() or torch.is_autocast_enabled(device):
+                return packet(*arguments)
+            if _transforms.active():
+                return transformed(*arguments)
+            if torch.is_grad_enabled() and requires_grad(*arguments):
+                return with_gradient(*arguments)
+            with below():
+                return overload(*arguments)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise no_memory(packet.__name__.lstrip("_")) from error
+            raise
 
     return call

@@ -13,6 +13,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+__all__ = [
+    "EdgeLayer",
+    "ball_query",
+    "edge_conv",
+    "edge_conv_two_layer",
+    "farthest_point_sampling",
+    "fused_multiply_add",
+    "gather_neighbors",
+    "gather_weighted",
+    "knn",
+    "squared_distances",
+]
+
 
 def _two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """The rounded sum and its exact error (Knuth)."""

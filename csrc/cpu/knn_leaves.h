@@ -6,6 +6,8 @@
 // lower bounds bit for bit, so what is left out could not have been chosen; where a distance equals the bound, the leaf
 // is looked at, and the ids decide. Leaves and boxes rank by (distance, lowest id), so that among many points that
 // coincide those that win are found first and the others are left out.
+//
+// Only finite distances are searched for: the others need no search (knn_not_finite.h).
 #pragma once
 
 #include <algorithm>
@@ -14,6 +16,7 @@
 #include <vector>
 
 #include "isa.h"
+#include "knn_not_finite.h"
 #include "leaf_walk.h"
 #include "point_leaves.h"
 #include "ranking.h"
@@ -28,14 +31,13 @@ class LeafSearch {
       : isa_(isa_kernels<T>()),
         points_(points),
         clouds_(clouds),
-        rows_(rows),
-        given_dims_(given_dims),
         wanted_(wanted),
         first_leaves_(first_leaves_for(wanted)),
         row_(first_leaves_ * kLeaf),
         groups_(groups_for(wanted, row_)),
         capacity_(2 * wanted + kSlack + row_ + kLeaf + 2 * kBlock),
         ranking_(k, wanted),
+        not_finite_(rows, clouds, given_dims),
         walk_(points),
         distances_(kPointTile * row_),
         minima_(kPointTile * std::max(groups_, int64_t{1})),
@@ -62,8 +64,8 @@ class LeafSearch {
 
   // The neighbours of a query that is in no leaf.
   void run_alone(const T* query, int64_t cloud, int64_t excluded, const NeighborRows<T>& results, int64_t row) {
-    ranking_.scan(rows_ + clouds_.first(cloud) * given_dims_, clouds_.size(cloud), given_dims_, query,
-                  std::min(wanted_, clouds_.size(cloud)));
+    ranking_.clear();
+    not_finite_.append(cloud, query, std::min(wanted_, clouds_.size(cloud)), &ranking_);
     ranking_.write(excluded, results, row);
   }
 
@@ -111,6 +113,7 @@ class LeafSearch {
       for (int64_t q = 0; q < std::min(kPointTile, size - begin); ++q) {
         T* admitted = admitted_.data() + (begin + q) * capacity_;
         int32_t* ids = ids_.data() + (begin + q) * capacity_;
+        bounds[q] = std::min(bounds[q], std::numeric_limits<T>::max());
         int64_t found = isa_.admit(distances_.data() + q * row, candidates, bounds[q], admitted, ids, 0);
         Reach<T> own{bounds[q], std::numeric_limits<int32_t>::max()};
         if (found > 2 * wanted + kSlack) {
@@ -139,18 +142,17 @@ class LeafSearch {
         found = wanted;
       }
     }
-    if (ranking_.rank(admitted, ids, found, wanted) == wanted && ranking_.all_finite()) return;
-    // Points that are in no leaf may be among the neighbours.
-    ranking_.scan(rows_ + clouds_.first(cloud) * given_dims_, clouds_.size(cloud), given_dims_, query.coordinates,
-                  wanted);
+    if (ranking_.rank(admitted, ids, found, wanted) < wanted) {
+      not_finite_.append(cloud, query.coordinates, wanted, &ranking_);
+    }
   }
 
   const IsaKernels<T>& isa_;
   const PointLeaves<T>& points_;
   Clouds clouds_;
-  const T* rows_;
-  int64_t given_dims_, wanted_, first_leaves_, row_, groups_, capacity_;
+  int64_t wanted_, first_leaves_, row_, groups_, capacity_;
   Ranking<T> ranking_;
+  NotFiniteNeighbors<T> not_finite_;
   LeafWalk<T> walk_;
   std::vector<T> distances_, minima_, admitted_;
   std::vector<int32_t> ids_, near_;

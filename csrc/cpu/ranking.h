@@ -60,41 +60,23 @@ class Ranking {
     return found_;
   }
 
-  // Whether all that were ranked are at a finite distance.
-  bool all_finite() const { return found_ == 0 || sorted_[found_ - 1] < std::numeric_limits<T>::infinity(); }
+  int64_t found() const { return found_; }
+  void clear() { found_ = 0; }
 
-  // Appends the candidates whose distance is NaN, in index order, until there are `wanted`.
+  // Puts a candidate behind all others.
+  void append(T distance, int64_t id) {
+    sorted_[found_] = distance;
+    order_[found_] = id;
+    ++found_;
+  }
+
+  // Appends the candidates whose distance is NaN, in index order, until there are `wanted`. If all others are ranked,
+  // these are passed over, and no more than 2 * wanted candidates are looked at.
   void append_nan(const T* points, int64_t count, int64_t dims, const T* query, int64_t wanted) {
     for (int64_t i = 0; i < count && found_ < wanted; ++i) {
       const T distance = squared_distance(points + i * dims, query, dims);
-      if (distance == distance) continue;
-      sorted_[found_] = distance;
-      order_[found_] = i;
-      ++found_;
+      if (distance != distance) append(distance, i);
     }
-  }
-
-  // The definition, candidate by candidate: for the few queries that a tree is not made for.
-  void scan(const T* points, int64_t count, int64_t dims, const T* query, int64_t wanted) {
-    found_ = 0;
-    if (!std::all_of(query, query + dims, [](T x) { return x - x == 0; })) {
-      // All distances are infinite or NaN: the first so many infinite ones will do.
-      for (int64_t i = 0; i < count && found_ < wanted; ++i) {
-        const T distance = squared_distance(points + i * dims, query, dims);
-        if (distance != distance) continue;
-        sorted_[found_] = distance;
-        order_[found_] = i;
-        ++found_;
-      }
-      return append_nan(points, count, dims, query, wanted);
-    }
-    candidates_.resize(count);
-    for (int64_t i = 0; i < count; ++i) {
-      candidates_[i] = {squared_distance(points + i * dims, query, dims), static_cast<int32_t>(i)};
-    }
-    std::partial_sort(candidates_.begin(), candidates_.begin() + wanted, candidates_.end(), precedes<T>);
-    found_ = wanted;
-    take_candidates();
   }
 
   // Writes row `row` of the results: what was found, without candidate `excluded`, then what stands for none.

@@ -5,3 +5,5 @@ from pointkernels.compat import pointnet2 as pointnet2
 from pointkernels.compat import pytorch3d as pytorch3d
 from pointkernels.compat import torch_cluster as torch_cluster
 from pointkernels.compat import torch_geometric as torch_geometric
+
+__all__ = ["dgcnn", "pointnet2", "pytorch3d", "torch_cluster", "torch_geometric"]

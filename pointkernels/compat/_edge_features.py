@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pointkernels import _checks
 from pointkernels.compat._fusible import has_hooks, why_not_fusible
 from pointkernels.compat._lazy_tensor import LazyTensor
 from pointkernels.ops.edge_conv import edge_conv
@@ -31,7 +32,8 @@ from pointkernels.reference import EdgeLayer
 
 def nearest(points: Tensor, k: int) -> Tensor:
     """The kNN graph of (B, N, C); like `topk`, it wants k points."""
-    if isinstance(k, int) and k > points.shape[1]:
+    k = _checks.at_least_one(k, "k")
+    if k > points.shape[1]:
         raise ValueError(f"k must be at most the number of points, {points.shape[1]}, got {k}")
     return knn(points, k)
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pointkernels import _library  # noqa: F401  (defines the operators)
-from pointkernels.ops.knn import from_first_row
+from pointkernels.ops.ball_query import _ball_query
+from pointkernels.ops.knn import _knn, from_first_row
 
 # Entries of a dense table of neighbours held at a time; the edges found are kept only. 128 MiB of int64.
 _TABLE = 2**24
@@ -135,11 +136,11 @@ def _knn_edges(x: Tensor, y: Tensor, ptr_x: Tensor | None, ptr_y: Tensor | None,
     count, extents, query_extents = _count(ptr_x), _extents(ptr_x), _extents(ptr_y)
     rows = torch.arange(y.shape[0], device=y.device)[:, None]
     if not itself:
-        _, neighbors = torch.ops.pointkernels.knn(x, extents, y, query_extents, count, k, True, False)
+        _, neighbors = _knn(x, extents, y, query_extents, count, k, True, False)
     elif k == 1:
         return torch.cat([rows, rows], dim=1).t().contiguous()
     else:
-        _, neighbors = torch.ops.pointkernels.knn(x, extents, None, None, count, k - 1, False, False)
+        _, neighbors = _knn(x, extents, None, None, count, k - 1, False, False)
         query_extents = extents
     neighbors = from_first_row(neighbors, extents, query_extents, count, x.shape[0])
     return _edges(torch.cat([rows, neighbors], dim=1) if itself else neighbors, 0)
@@ -171,7 +172,7 @@ def _radius_edges(
         query_extents = torch.stack([bounds[:-1], bounds[1:] - bounds[:-1]], dim=1).to(y.device)
         aligned = end - begin == y.shape[0] and _equal(ptr_x, ptr_y)
         spare = ignore_same_index and not aligned
-        _, neighbors = torch.ops.pointkernels.ball_query(
+        _, neighbors = _ball_query(
             x, extents, y[begin:end], query_extents, count, radius * radius, limit + spare,
             spare or not ignore_same_index,
         )  # fmt: skip
@@ -224,7 +225,7 @@ def _nearest_rows(x: Tensor, y: Tensor, ptr_x: Tensor | None, ptr_y: Tensor | No
     x, y = _matrix(x), _matrix(y)
     ptr_x, ptr_y = _both(x, y, ptr_x, ptr_y)
     extents, query_extents, count = _extents(ptr_y), _extents(ptr_x), _count(ptr_y)
-    _, found = torch.ops.pointkernels.knn(_floating(y), extents, _floating(x), query_extents, count, 1, True, False)
+    _, found = _knn(_floating(y), extents, _floating(x), query_extents, count, 1, True, False)
     rows: Tensor = from_first_row(found, extents, query_extents, count, y.shape[0])
     return rows.squeeze(1)
 

@@ -15,9 +15,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from pointkernels import _checks
 from pointkernels.compat._edge_features import EdgeConvBlock, EdgeFeatures, nearest
 from pointkernels.compat._fusible import why_not_fusible
 from pointkernels.compat._graph_calls import calls_in, original_of, why_not_the_same, with_lazy_calls
+
+__all__ = ["fuse_edge_convs", "fused_edge_convs", "get_graph_feature", "knn"]
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -197,7 +200,6 @@ def _check_model(model: nn.Module) -> None:
 
 
 def _check_channels_first(x: Tensor, shape: str, fits: bool) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a tensor of shape {shape}, got {type(x).__name__}")
+    _checks.check_dense(x, "x", shape)
     if not fits:
         raise ValueError(f"x must have shape {shape}, got {tuple(x.shape)}")

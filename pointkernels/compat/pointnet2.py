@@ -20,6 +20,15 @@ from pointkernels.ops.farthest_point_sampling import farthest_point_sampling
 from pointkernels.ops.gather import gather_neighbors, gather_weighted
 from pointkernels.ops.knn import knn
 
+__all__ = [
+    "ball_query",
+    "furthest_point_sample",
+    "gather_operation",
+    "grouping_operation",
+    "three_interpolate",
+    "three_nn",
+]
+
 
 def furthest_point_sample(xyz: Tensor, npoint: int) -> Tensor:
     """Farthest point sampling from the first point on.
@@ -109,6 +118,8 @@ def three_nn(unknown: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         >>> pointkernels.compat.pointnet2.three_nn(points, points)[0][0, 0]
         tensor([0., 1., 3.])
     """
+    _checks.check_floating(unknown, "unknown", "(B, n, 3)")
+    _checks.check_floating(known, "known", "(B, m, 3)")
     squares, idx = knn(known.detach(), 3, query=unknown.detach(), return_distance=True)
     return squares.sqrt(), idx.clamp(min=0).int()
 

@@ -23,6 +23,8 @@ from pointkernels.ops.farthest_point_sampling import farthest_point_sampling
 from pointkernels.ops.gather import gather_neighbors
 from pointkernels.ops.knn import knn
 
+__all__ = ["ball_query", "chamfer_distance", "knn_gather", "knn_points", "sample_farthest_points"]
+
 _CHUNK = 2**24  # distances held at a time by the search in the L1 norm: 64 MiB in float32
 
 
@@ -106,7 +108,7 @@ def knn_gather(x: Tensor, idx: Tensor, lengths: Tensor | None = None) -> Tensor:
     if not isinstance(idx, Tensor) or idx.dim() != 3:
         raise ValueError(f"idx must have shape (N, L, K), got {_shape(idx)}")
     if lengths is not None:
-        _checks.check_integers(lengths, "lengths", (x.shape[0],), x, "x")
+        lengths = _checks.sizes_as_int64(lengths, "lengths", (x.shape[0],), x, "x")
         idx = idx.masked_fill(torch.arange(idx.shape[2], device=idx.device) >= lengths[:, None, None], -1)
     if isinstance(x, Tensor) and not x.is_floating_point() and x.dim() == 3:
         # Integers beyond 2^53 would not survive as floating numbers; they have no gradient either.
@@ -186,14 +188,15 @@ def sample_farthest_points(
     """
     _checks.check_floating(points, "points", "(N, P, D)")
     batch, count, _ = points.shape
-    counts = None
+    counts: Tensor | None = None
+    most: Any
     if isinstance(K, (list, tuple)):
         most, counts = max(K, default=1), torch.tensor(K, dtype=torch.int64, device=points.device)
-    elif isinstance(K, Tensor):
+    elif isinstance(K, Tensor) and K.dim() > 0:
         most, counts = int(K.max()) if K.numel() > 0 else 1, K.to(torch.int64)
     else:
         most = K
-    _checks.check_at_least_one(most, "K")
+    most = _checks.at_least_one(most, "K")
     if counts is not None:
         _checks.check_integers(counts, "K", (batch,), points, "points")
     if lengths is not None and isinstance(lengths, Tensor):
@@ -340,6 +343,7 @@ def _nearest_in_l1(
 ) -> tuple[Tensor, Tensor]:
     """By (sum of absolute differences, index), some queries at a time."""
     knn(p2[:, :0], k, query=p1[:, :0])  # the checks of every search
+    k = _checks.at_least_one(k, "k")
     batch, queries, count = p1.shape[0], p1.shape[1], p2.shape[1]
     dtype = torch.promote_types(p1.dtype, torch.float32)
     p1, p2 = p1.to(dtype), p2.to(dtype)

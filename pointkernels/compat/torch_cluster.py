@@ -23,6 +23,8 @@ from torch import Tensor
 from pointkernels import _checks
 from pointkernels.compat import _packed
 
+__all__ = ["fps", "grid_cluster", "knn", "knn_graph", "nearest", "radius", "radius_graph"]
+
 
 def knn(
     x: Tensor,
@@ -40,8 +42,8 @@ def knn(
         x: (N, F) or (N,) points, floating or integer.
         y: (M, F) or (M,) queries.
         k: number of neighbours.
-        batch_x: (N,) int64, sorted: the cloud of each row; None for one cloud.
-        batch_y: (M,) int64, likewise.
+        batch_x: (N,) int64 or int32, sorted: the cloud of each row; None for one cloud.
+        batch_y: (M,) int64 or int32, likewise.
         cosine: rank by cosine distance instead of Euclidean.
         num_workers: ignored.
         batch_size: number of clouds; None to look it up (which waits for the GPU).
@@ -50,7 +52,7 @@ def knn(
         (2, E) int64: rows of y above rows of x, by row of y, nearest first; fewer than k where a cloud has fewer rows.
 
     Raises:
-        TypeError: x or y is not a tensor, or of different dtypes; a batch vector is not int64.
+        TypeError: x or y is not a tensor, or of different dtypes; a batch vector is not integer.
         ValueError: wrong shapes or devices, k below 1, a batch vector that is not sorted.
 
     Example:
@@ -60,7 +62,7 @@ def knn(
                 [0, 1, 2, 3]])
     """
     x, y = _pair(x, y)
-    _checks.check_at_least_one(k, "k")
+    k = _checks.at_least_one(k, "k")
     ptr_x, ptr_y = _pointers(x, y, batch_x, batch_y, batch_size)
     return _packed.knn_edges(x, y, ptr_x, ptr_y, k, cosine)
 
@@ -80,7 +82,7 @@ def knn_graph(
     Args:
         x: (N, F) or (N,) points, floating or integer.
         k: number of neighbours.
-        batch: (N,) int64, sorted: the cloud of each row; None for one cloud.
+        batch: (N,) int64 or int32, sorted: the cloud of each row; None for one cloud.
         loop: whether a row is a neighbour of itself.
         flow: "source_to_target": neighbours above rows; "target_to_source": rows above neighbours.
         cosine: rank by cosine distance instead of Euclidean.
@@ -91,7 +93,7 @@ def knn_graph(
         (2, E) int64.
 
     Raises:
-        TypeError: x is not a tensor, batch is not int64.
+        TypeError: x is not a tensor, batch is not integer.
         ValueError: wrong shapes or devices, k below 1, another flow, a batch vector that is not sorted.
 
     Example:
@@ -101,7 +103,7 @@ def knn_graph(
     """
     _check_flow(flow)
     x, _ = _pair(x, x)
-    _checks.check_at_least_one(k, "k")
+    k = _checks.at_least_one(k, "k")
     ptr, _ = _pointers(x, x, batch, batch, batch_size)
     # A row is its own first neighbour, so one more finds k others, whatever duplicates there are.
     edges = _packed.knn_edges(x, x, ptr, ptr, k if loop else k + 1, cosine)
@@ -127,8 +129,8 @@ def radius(
         x: (N, F) or (N,) points, floating or integer.
         y: (M, F) or (M,) queries.
         r: distance; a point at exactly r is outside.
-        batch_x: (N,) int64, sorted: the cloud of each row; None for one cloud.
-        batch_y: (M,) int64, likewise.
+        batch_x: (N,) int64 or int32, sorted: the cloud of each row; None for one cloud.
+        batch_y: (M,) int64 or int32, likewise.
         max_num_neighbors: at most so many for each query, the first in index order.
         num_workers: ignored.
         batch_size: number of clouds; None to look it up (which waits for the GPU).
@@ -138,7 +140,7 @@ def radius(
         (2, E) int64: rows of y above rows of x, ascending.
 
     Raises:
-        TypeError: x or y is not a tensor, or of different dtypes; a batch vector is not int64.
+        TypeError: x or y is not a tensor, or of different dtypes; a batch vector is not integer.
         ValueError: wrong shapes or devices, a negative r, max_num_neighbors below 1, a batch vector that is not sorted.
 
     Example:
@@ -148,11 +150,12 @@ def radius(
                 [0, 1, 2, 3]])
     """
     x, y = _pair(x, y)
-    _checks.check_at_least_one(max_num_neighbors, "max_num_neighbors")
+    limit = _checks.at_least_one(max_num_neighbors, "max_num_neighbors")
+    r = _checks.real_number(r, "r")
     if not r >= 0:
         raise ValueError(f"r must be at least 0, got {r}")
     ptr_x, ptr_y = _pointers(x, y, batch_x, batch_y, batch_size)
-    return _packed.radius_edges(x, y, ptr_x, ptr_y, float(r), max_num_neighbors, ignore_same_index)
+    return _packed.radius_edges(x, y, ptr_x, ptr_y, float(r), limit, ignore_same_index)
 
 
 def radius_graph(
@@ -170,7 +173,7 @@ def radius_graph(
     Args:
         x: (N, F) or (N,) points, floating or integer.
         r: distance; a point at exactly r is outside.
-        batch: (N,) int64, sorted: the cloud of each row; None for one cloud.
+        batch: (N,) int64 or int32, sorted: the cloud of each row; None for one cloud.
         loop: whether a row is a neighbour of itself.
         max_num_neighbors: at most so many for each row, the first in index order.
         flow: "source_to_target": neighbours above rows; "target_to_source": rows above neighbours.
@@ -181,7 +184,7 @@ def radius_graph(
         (2, E) int64.
 
     Raises:
-        TypeError: x is not a tensor, batch is not int64.
+        TypeError: x is not a tensor, batch is not integer.
         ValueError: wrong shapes or devices, a negative r, max_num_neighbors below 1, another flow, a batch vector that
             is not sorted.
 
@@ -207,7 +210,7 @@ def fps(
 
     Args:
         src: (N, F) or (N,) points, floating or integer.
-        batch: (N,) int64, sorted: the cloud of each row; None for one cloud.
+        batch: (N,) int64 or int32, sorted: the cloud of each row; None for one cloud.
         ratio: share of the points, in (0, 1]: one number, or a (B,) tensor; None for 0.5. Counts are rounded up.
         random_start: start at a random point of each cloud (of torch's generator) rather than at the first.
         batch_size: number of clouds; None to look it up (which waits for the GPU).
@@ -217,7 +220,7 @@ def fps(
         (S,) int64 rows of src, cloud by cloud, in the order of sampling.
 
     Raises:
-        TypeError: src is not a tensor, batch is not int64.
+        TypeError: src is not a tensor, batch is not integer.
         ValueError: wrong shapes or devices, a ratio outside (0, 1], a batch vector that is not sorted.
 
     Example:
@@ -247,14 +250,14 @@ def nearest(x: Tensor, y: Tensor, batch_x: Tensor | None = None, batch_y: Tensor
     Args:
         x: (N, F) or (N,) points, floating or integer.
         y: (M, F) or (M,) cluster centres.
-        batch_x: (N,) int64, sorted: the cloud of each row; None for one cloud.
-        batch_y: (M,) int64, likewise.
+        batch_x: (N,) int64 or int32, sorted: the cloud of each row; None for one cloud.
+        batch_y: (M,) int64 or int32, likewise.
 
     Returns:
         (N,) int64 rows of y.
 
     Raises:
-        TypeError: x or y is not a tensor, or of different dtypes; a batch vector is not int64.
+        TypeError: x or y is not a tensor, or of different dtypes; a batch vector is not integer.
         ValueError: wrong shapes or devices, a batch vector that is not sorted, a cloud of x without a row of y.
 
     Example:
@@ -301,10 +304,11 @@ def grid_cluster(pos: Tensor, size: Tensor, start: Tensor | None = None, end: Te
 def _pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Both as matrices; a vector is a column."""
     for name, value in (("x", x), ("y", y)):
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a tensor of shape (N, F), got {type(value).__name__}")
+        _checks.check_dense(value, name, "(N, F)")
         if value.dim() not in (1, 2):
             raise ValueError(f"{name} must have shape (N, F), got {tuple(value.shape)}")
+        if value.is_complex() or (value.is_floating_point() and value.dtype not in _checks.FLOATING):
+            raise TypeError(f"{name} must be integer, float16, bfloat16, float32 or float64, got {value.dtype}")
     same = x is y
     x = x[:, None] if x.dim() == 1 else x
     y = x if same else y[:, None] if y.dim() == 1 else y
@@ -321,11 +325,11 @@ def _pointers(
     if batch_x is None and batch_y is None:
         return None, None
     same = batch_x is batch_y
-    sizes = [1 if batch_size is None else batch_size]
+    sizes = [1 if batch_size is None else _checks.at_least_one(batch_size, "batch_size")]
     for name, batch, rows in (("batch_x", batch_x, x), ("batch_y", batch_y, y)):
         if batch is None:
             continue
-        _checks.check_integers(batch, name, (rows.shape[0],), rows, name.removeprefix("batch_"))
+        batch = _checks.sizes_as_int64(batch, name, (rows.shape[0],), rows, name.removeprefix("batch_"))
         if batch.shape[0] == 0:
             continue
         if batch_size is None:
@@ -338,8 +342,8 @@ def _pointers(
     clouds = sizes[0]
     for size in sizes[1:]:
         clouds = cast(Any, torch).sym_max(clouds, size)
-    batch_x = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device) if batch_x is None else batch_x
-    batch_y = torch.zeros(y.shape[0], dtype=torch.int64, device=y.device) if batch_y is None else batch_y
+    batch_x = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device) if batch_x is None else batch_x.long()
+    batch_y = torch.zeros(y.shape[0], dtype=torch.int64, device=y.device) if batch_y is None else batch_y.long()
     ptr_x = _packed.ptr_of(batch_x, clouds)
     return ptr_x, ptr_x if same else _packed.ptr_of(batch_y, clouds)
 

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from pointkernels.compat import _packed
 
+__all__ = ["enable", "index2ptr"]
+
 _KEPT: list[torch.library.Library] = []  # what a Library registers lasts as long as the object
 _ENABLED: list[str] = []
 

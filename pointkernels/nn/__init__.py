@@ -6,3 +6,12 @@ from pointkernels.nn.graph_edge_conv import GraphEdgeConv as GraphEdgeConv
 from pointkernels.nn.graph_two_layer_edge_conv import TwoLayerDynamicEdgeConv as TwoLayerDynamicEdgeConv
 from pointkernels.nn.graph_two_layer_edge_conv import TwoLayerGraphEdgeConv as TwoLayerGraphEdgeConv
 from pointkernels.nn.two_layer_edge_conv import TwoLayerEdgeConv as TwoLayerEdgeConv
+
+__all__ = [
+    "DynamicEdgeConv",
+    "EdgeConv",
+    "GraphEdgeConv",
+    "TwoLayerDynamicEdgeConv",
+    "TwoLayerEdgeConv",
+    "TwoLayerGraphEdgeConv",
+]

@@ -7,10 +7,13 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pointkernels import _checks
 from pointkernels.nn.batch_norm_kind import norm_of_kind, statistics_of, synchronized_like
 from pointkernels.ops.edge_conv import edge_conv
 from pointkernels.ops.knn import knn
 from pointkernels.ops.running_statistics import count_batch
+
+__all__ = ["EdgeConv"]
 
 
 class EdgeConv(nn.Module):
@@ -89,6 +92,7 @@ class EdgeConv(nn.Module):
         Returns:
             (B, N, C').
         """
+        _checks.check_channels(features, "features", "(B, N, C)", self.in_channels)
         if neighbors is None:
             neighbors = knn(features, self.k)
         training, group = statistics_of(self)

@@ -18,6 +18,8 @@ from pointkernels.nn.packed_graph import OnGivenGraph, OnKnnGraph, PackedLayer
 from pointkernels.ops.edge_conv import edge_conv
 from pointkernels.ops.running_statistics import count_batch
 
+__all__ = ["DynamicEdgeConv", "GraphEdgeConv"]
+
 _Layer = TypeVar("_Layer", bound="_OneLayerEdgeConv")
 
 

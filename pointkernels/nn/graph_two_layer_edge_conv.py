@@ -18,6 +18,8 @@ from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
 from pointkernels.ops.edge_layer import edge_layer
 from pointkernels.reference import EdgeLayer
 
+__all__ = ["TwoLayerDynamicEdgeConv", "TwoLayerGraphEdgeConv"]
+
 _Layer = TypeVar("_Layer", bound="_TwoLayerEdgeConv")
 
 
@@ -37,6 +39,7 @@ class _TwoLayerEdgeConv(PackedLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.batch_norm = batch_norm
         self.negative_slope = negative_slope
         options: dict[str, Any] = {"device": device, "dtype": dtype}

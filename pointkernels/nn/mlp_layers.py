@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+__all__ = ["MlpLayer", "edge_mlp"]
+
 
 class MlpLayer(NamedTuple):
     """One layer: act(norm(linear(x))), where norm and act may do nothing."""

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pointkernels import _checks
-from pointkernels.ops.knn import from_first_row, knn
+from pointkernels.ops.knn import _knn, from_first_row, knn
+
+__all__ = ["OnGivenGraph", "OnKnnGraph", "PackedLayer"]
 
 _OnKnn = TypeVar("_OnKnn", bound="OnKnnGraph")
 _OnGiven = TypeVar("_OnGiven", bound="OnGivenGraph")
@@ -22,6 +24,8 @@ _Layer = TypeVar("_Layer", bound="PackedLayer")
 
 class PackedLayer(nn.Module):
     """A layer on rows and their neighbour lists, with a twin among torch_geometric's MLPs."""
+
+    in_channels: int
 
     @abstractmethod
     def convolve(self, x: Tensor, neighbors: Tensor) -> Tensor:
@@ -43,15 +47,17 @@ class OnKnnGraph(PackedLayer):
 
         Args:
             x: (N, C) float16, bfloat16, float32 or float64.
-            batch: (N,) int64, sorted: the cloud of each row; None for one cloud.
+            batch: (N,) int64 or int32, sorted: the cloud of each row; None for one cloud.
 
         Returns:
             (N, C') in the dtype of x.
 
         Raises:
-            TypeError: x that is not floating, batch that is not int64.
-            ValueError: wrong shapes or devices, k below 1, a batch vector that is not sorted.
+            TypeError: x that is not floating, batch that is not integer.
+            ValueError: wrong shapes or devices, other channels than the layer's, k below 1, a batch vector that is not
+                sorted.
         """
+        _checks.check_channels(x, "x", "(N, C)", self.in_channels)
         return self.convolve(x, _packed_knn(x.detach(), self.k, batch))
 
     def extra_repr(self) -> str:
@@ -88,8 +94,9 @@ class OnGivenGraph(PackedLayer):
 
         Raises:
             TypeError: x that is not floating, edge_index that is not int64.
-            ValueError: wrong shapes or devices, rows out of range.
+            ValueError: wrong shapes or devices, other channels than the layer's, rows out of range.
         """
+        _checks.check_channels(x, "x", "(N, C)", self.in_channels)
         return self.convolve(x, _neighbor_lists(edge_index, x.shape[0]))
 
     @classmethod
@@ -103,9 +110,8 @@ def _packed_knn(x: Tensor, k: int, batch: Tensor | None) -> Tensor:
     rows = x.shape[0]
     if batch is None:
         return knn(x[None], k)[0]
-    _checks.check_floating(x, "x", "(N, C)")
-    _checks.check_at_least_one(k, "k")
-    _checks.check_integers(batch, "batch", (rows,), x, "x")
+    k = _checks.at_least_one(k, "k")
+    batch = _checks.sizes_as_int64(batch, "batch", (rows,), x, "x")
     if batch.device.type == "cpu" and not torch.compiler.is_compiling() and bool((batch[1:] < batch[:-1]).any()):
         raise ValueError("batch must be sorted, got other values")
     # Numbered from 0 without gaps, clouds are at most as many as rows: no value is looked at, no GPU waited for.
@@ -113,7 +119,7 @@ def _packed_knn(x: Tensor, k: int, batch: Tensor | None) -> Tensor:
     first = torch.searchsorted(cloud, torch.arange(rows + 1, device=x.device))
     extents = torch.stack([first[:-1], first[1:] - first[:-1]], dim=1)
     compute = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    _, neighbors = torch.ops.pointkernels.knn(compute.contiguous(), extents, None, None, rows, k, True, False)
+    _, neighbors = _knn(compute.contiguous(), extents, None, None, rows, k, True, False)
     return from_first_row(neighbors, extents, extents, rows, rows)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pointkernels import _checks
 from pointkernels.nn.batch_norm_kind import synchronized_like
 from pointkernels.nn.mlp_layers import weight_of
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
 from pointkernels.ops.edge_layer import edge_layer
 from pointkernels.ops.knn import knn
+
+__all__ = ["TwoLayerEdgeConv", "edge_layer"]
 
 
 class TwoLayerEdgeConv(nn.Module):
@@ -59,6 +62,7 @@ class TwoLayerEdgeConv(nn.Module):
         Returns:
             (B, N, C').
         """
+        _checks.check_channels(features, "features", "(B, N, C)", self.in_channels)
         if neighbors is None:
             neighbors = knn(features, self.k)
         first = edge_layer(weight_of(self.first), self.first_norm, self.negative_slope)

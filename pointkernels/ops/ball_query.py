@@ -8,10 +8,12 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from pointkernels import _batch
+from pointkernels import _batch, _checks
 from pointkernels._registration import differentiable, fake_kernel, float32_under_autocast
 from pointkernels.ops import mapped
 from pointkernels.ops.knn import _knn, search_backward, search_jvp
+
+__all__ = ["ball_query"]
 
 
 @overload
@@ -66,8 +68,8 @@ def ball_query(
         radius: at least 0; may be infinite.
         k: most neighbours of a query, at least 1, without upper limit.
         query: (B, M, D) like points, or None to search the neighbours of the points themselves.
-        lengths: (B,) int64, how many rows of each cloud are points; None for all N.
-        query_lengths: (B,) int64, how many rows of each cloud are queries; None for all M. Only with `query`.
+        lengths: (B,) int64 or int32, how many rows of each cloud are points; None for all N.
+        query_lengths: (B,) int64 or int32, how many rows of each cloud are queries; None for all M. Only with `query`.
         include_self: whether a point is a neighbour of itself. False only without `query`.
         nearest: which k, where there are more: False, the first k in index order, so that the search can stop early;
             True, the k nearest, nearest first, ties to the lower index.
@@ -94,9 +96,8 @@ def ball_query(
         >>> pointkernels.ball_query(points, 2.5, 2, nearest=True)[0, 0]
         tensor([0, 2])
     """
-    batch, queries = _batch.check_search(points, k, query, query_lengths, include_self)
-    if isinstance(radius, bool) or not isinstance(radius, (int, float, torch.SymInt, torch.SymFloat)):
-        raise TypeError(f"radius must be a number, got {type(radius).__name__}")
+    batch, queries, k = _batch.check_search(points, k, query, query_lengths, include_self)
+    radius = _checks.real_number(radius, "radius")
     if not radius >= 0:
         raise ValueError(f"radius must be at least 0, got {radius}")
     extents = _batch.extents(lengths, "lengths", points, "points")

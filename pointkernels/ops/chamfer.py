@@ -7,6 +7,8 @@ from torch import Tensor
 
 from pointkernels.ops.knn import knn
 
+__all__ = ["chamfer_distance", "nearest_squared_distances"]
+
 
 def chamfer_distance(
     x: Tensor, y: Tensor, *, x_lengths: Tensor | None = None, y_lengths: Tensor | None = None
@@ -20,8 +22,8 @@ def chamfer_distance(
     Args:
         x: (B, N, D) float16, bfloat16 (both computed in float32), float32 or float64.
         y: (B, M, D) like x.
-        x_lengths: (B,) int64, how many rows of each cloud of x are points; None for all N.
-        y_lengths: (B,) int64, likewise for y.
+        x_lengths: (B,) int64 or int32, how many rows of each cloud of x are points; None for all N.
+        y_lengths: (B,) int64 or int32, likewise for y.
 
     Returns:
         (B,) float64 for float64 input and float32 otherwise; inf where exactly one of the clouds is empty, 0 where both

@@ -30,6 +30,8 @@ from pointkernels.ops.linear import centered, linear, times_vector
 from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.ops.running_statistics import update_running_statistics
 
+__all__ = ["edge_conv"]
+
 # Devices where one operator does the node products, too.
 _OF_CLOUDS = frozenset({"cpu"})
 
@@ -172,10 +174,9 @@ def _check(
         raise ValueError("running_mean and running_var must both be tensors or both None, got one of each")
     if not training and running_mean is None:
         raise ValueError("running_mean and running_var must be given unless training, got None")
-    if neighbors.dim() != 3:
-        raise ValueError(f"neighbors must have shape (B, N, K), got {tuple(neighbors.shape)}")
+    _checks.check_rank(neighbors, "neighbors", "(B, N, K)")
     _checks.check_integers(neighbors, "neighbors", (batch, count, neighbors.shape[2]), features, "features")
-    _checks.check_at_least_one(neighbors.shape[2], "the number of neighbours")
+    _checks.at_least_one(neighbors.shape[2], "the number of neighbours")
     if not negative_slope >= 0:
         raise ValueError(f"negative_slope must be at least 0, got {negative_slope}")
 

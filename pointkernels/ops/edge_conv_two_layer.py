@@ -34,6 +34,8 @@ from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.ops.running_statistics import update_running_statistics
 from pointkernels.reference import EdgeLayer
 
+__all__ = ["edge_conv_two_layer"]
+
 
 def edge_conv_two_layer(features: Tensor, neighbors: Tensor, first: EdgeLayer, second: EdgeLayer) -> Tensor:
     """EdgeConv with two layers (Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", 2019, segmentation).
@@ -156,10 +158,9 @@ def _check(features: Tensor, neighbors: Tensor, first: EdgeLayer, second: EdgeLa
         )
     for name, layer in (("first", first), ("second", second)):
         _check_layer(layer, name, features)
-    if neighbors.dim() != 3:
-        raise ValueError(f"neighbors must have shape (B, N, K), got {tuple(neighbors.shape)}")
+    _checks.check_rank(neighbors, "neighbors", "(B, N, K)")
     _checks.check_integers(neighbors, "neighbors", (batch, count, neighbors.shape[2]), features, "features")
-    _checks.check_at_least_one(neighbors.shape[2], "the number of neighbours")
+    _checks.at_least_one(neighbors.shape[2], "the number of neighbours")
     alone = any(layer.training and layer.process_group is None for layer in (first, second))
     if alone and batch * count * neighbors.shape[2] == 1:
         raise ValueError("training must see more than one edge to have a variance, got one")

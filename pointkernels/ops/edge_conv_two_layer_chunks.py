@@ -14,6 +14,8 @@ from torch import Tensor
 
 from pointkernels import _library  # noqa: F401  (defines the operators)
 
+__all__ = ["CHUNK", "forward"]
+
 CHUNK = 1 << 18  # edges; a chunk has at least one row, and otherwise no more edges than this
 
 

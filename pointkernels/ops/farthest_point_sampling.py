@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from pointkernels import _batch, _checks
-from pointkernels._registration import fake_kernel, float32_under_autocast, integers_only
+from pointkernels._registration import fake_kernel, float32_under_autocast, integers_only, no_memory, out_of_memory
 from pointkernels.ops import mapped
+
+__all__ = ["farthest_point_sampling"]
 
 
 def farthest_point_sampling(
@@ -32,7 +34,7 @@ def farthest_point_sampling(
         num_samples: number of samples of each cloud, from 1 to N.
         start: first sample of each cloud: an int, a (B,) int64 tensor, or "random" (uniform over the cloud, drawn from
             torch's default generator of the device).
-        lengths: (B,) int64, how many rows of each cloud are points; None for all N.
+        lengths: (B,) int64 or int32, how many rows of each cloud are points; None for all N.
 
     Returns:
         (B, num_samples) int64, in the order of sampling; -1 past the number of points of a cloud. Not differentiable.
@@ -47,7 +49,7 @@ def farthest_point_sampling(
         tensor([[0, 3, 2]])
     """
     _checks.check_floating(points, "points", "(B, N, D)")
-    _checks.check_at_least_one(num_samples, "num_samples")
+    num_samples = _checks.at_least_one(num_samples, "num_samples")
     batch, count, dims = points.shape
     if dims < 1:
         raise ValueError(f"points must have at least one coordinate, got shape {tuple(points.shape)}")
@@ -56,21 +58,25 @@ def farthest_point_sampling(
     extents = _batch.extents(lengths, "lengths", points, "points")
     # The overload by its name: to let torch choose one takes it longer than all that is done here, on a cold cache a
     # tenth of what it takes to sample eight clouds of 1,024 points.
-    samples: Tensor = torch.ops.pointkernels.farthest_point_sampling.default(
-        _batch.rows(points.detach() if points.requires_grad else points),
-        extents,
-        _first_samples(start, points, lengths),
-        batch,
-        num_samples,
-    )
+    operator = torch.ops.pointkernels.farthest_point_sampling.default
+    rows = _batch.rows(points.detach() if points.requires_grad else points)
+    try:
+        samples: Tensor = operator(rows, extents, _first_samples(start, points, lengths), batch, num_samples)
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise no_memory("farthest_point_sampling") from error
+        raise
     return samples
 
 
 def _first_samples(start: int | Tensor | str, points: Tensor, lengths: Tensor | None) -> Tensor:
     """`start` as (B,) int64."""
     batch, count, _ = points.shape
-    if not isinstance(start, (int, torch.SymInt, Tensor, str)) or isinstance(start, bool):
-        raise TypeError(f'start must be an int, an int64 tensor or "random", got {type(start).__name__}')
+    if type(start) is not int and not isinstance(start, str) and not (isinstance(start, Tensor) and start.dim() > 0):
+        try:
+            start = _checks.whole_number(start, "start")
+        except TypeError as error:
+            raise TypeError(str(error).replace("an int,", 'an int, an int64 tensor or "random",')) from None
     if isinstance(start, str) and start != "random":
         raise ValueError(f'start must be an int, a tensor or "random", got {start!r}')
     rule = "be a point of its cloud"
@@ -81,7 +87,7 @@ def _first_samples(start: int | Tensor | str, points: Tensor, lengths: Tensor | 
         if type(points) is Tensor and points.is_cpu and not torch.compiler.is_compiling():
             return _same_on_cpu(start, batch)
         return torch.full((batch,), start, dtype=torch.int64, device=points.device)
-    sizes = torch.full((batch,), count, device=points.device) if lengths is None else lengths
+    sizes = torch.full((batch,), count, device=points.device) if lengths is None else lengths.long()
     if isinstance(start, str):
         # float64 holds every index exactly, and 53 random bits leave no visible bias.
         drawn = torch.rand(batch, dtype=torch.float64, device=points.device) * sizes

@@ -13,6 +13,8 @@ from pointkernels._transforms import product_rule
 from pointkernels.ops import mapped
 from pointkernels.ops.reverse_graph import reverse_graph
 
+__all__ = ["gather_neighbors", "gather_weighted"]
+
 
 def gather_neighbors(features: Tensor, neighbors: Tensor) -> Tensor:
     """The features of the neighbours of each query ("grouping" in PointNet++, `knn_gather` in PyTorch3D).

@@ -9,6 +9,8 @@ from pointkernels import _checks
 from pointkernels.ops.gather import gather_weighted
 from pointkernels.ops.knn import knn
 
+__all__ = ["interpolate"]
+
 _SMALLEST = 1e-16  # below it, a squared distance counts as this one: a query on a point takes that point's features
 
 
@@ -30,8 +32,8 @@ def interpolate(
         points: (B, N, D) positions of the features.
         query: (B, M, D) positions wanted.
         k: number of neighbours to mix.
-        lengths: (B,) int64, how many rows of each cloud are points; None for all N.
-        query_lengths: (B,) int64, how many rows of each cloud are queries; None for all M.
+        lengths: (B,) int64 or int32, how many rows of each cloud are points; None for all N.
+        query_lengths: (B,) int64 or int32, how many rows of each cloud are queries; None for all M.
 
     Returns:
         (B, M, C) in the dtype of the features; zeros past the query length and in a cloud without points.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, overload
 
@@ -13,6 +14,8 @@ from pointkernels._registration import differentiable, fake_kernel, float32_unde
 from pointkernels.ops import mapped
 from pointkernels.ops.gather import gathered_rows
 from pointkernels.ops.reverse_graph import reverse_graph
+
+__all__ = ["from_first_row", "knn", "search_backward"]
 
 
 @overload
@@ -61,8 +64,8 @@ def knn(
         points: (B, N, D) float16, bfloat16 (both computed in float32), float32 or float64; any strides.
         k: number of neighbours, at least 1, without upper limit.
         query: (B, M, D) like points, or None to search the neighbours of the points themselves.
-        lengths: (B,) int64, how many rows of each cloud are points; None for all N.
-        query_lengths: (B,) int64, how many rows of each cloud are queries; None for all M. Only with `query`.
+        lengths: (B,) int64 or int32, how many rows of each cloud are points; None for all N.
+        query_lengths: (B,) int64 or int32, how many rows of each cloud are queries; None for all M. Only with `query`.
         include_self: whether a point is a neighbour of itself. False only without `query`.
         return_distance: also return the squared distances.
 
@@ -76,6 +79,9 @@ def knn(
         TypeError: tensors that are not floating, or of different dtypes.
         ValueError: wrong shapes, devices, k below 1, lengths out of range, include_self=False with a query.
 
+    Warns:
+        UserWarning: N is below k and D is not, as of points that came as (B, D, N). Not under torch.compile.
+
     Example:
         >>> points = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [3.0, 0.0]]])
         >>> pointkernels.knn(points, 2)
@@ -83,7 +89,18 @@ def knn(
                  [1, 0],
                  [2, 1]]])
     """
-    batch, queries = _batch.check_search(points, k, query, query_lengths, include_self)
+    batch, queries, k = _batch.check_search(points, k, query, query_lengths, include_self)
+    # While a compiler traces, a comparison of sizes would bind it to this answer.
+    if (
+        not torch.compiler.is_compiling()
+        and k > (queries if query is None else points.shape[1])
+        and k <= points.shape[2]
+    ):
+        warnings.warn(
+            f"pointkernels.knn: points must have shape (B, N, D), got {tuple(points.shape)} and k={k}, more than there "
+            "are rows: if this is (B, D, N), transpose it",
+            stacklevel=2,
+        )
     extents = _batch.extents(lengths, "lengths", points, "points")
     query_extents = None if query is None else _batch.extents(query_lengths, "query_lengths", query, "query")
     if not return_distance:

@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pointkernels import _checks
 from pointkernels._registration import differentiable, fake_kernel
 from pointkernels._transforms import product_rule
 from pointkernels.ops import mapped
+
+__all__ = ["centered", "linear", "times_vector"]
 
 _DEVICES = frozenset({"cpu", "cuda"})
 # Devices with an operator that takes the mean off.
@@ -36,14 +39,23 @@ def linear(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     Returns:
         (..., C'). On CPU and CUDA differentiable any number of times.
 
+    Raises:
+        TypeError: features or weight that are no dense tensors, or of different dtypes outside of autocast.
+
     Example:
         >>> features = torch.ones(2, 5, 3)
         >>> pointkernels.linear(features, torch.ones(4, 3)).shape
         torch.Size([2, 5, 4])
     """
+    if not isinstance(features, Tensor) or features.layout is not torch.strided or features.is_nested:
+        _checks.check_dense(features, "features", "(..., C)")
+    if not isinstance(weight, Tensor) or weight.layout is not torch.strided:
+        _checks.check_dense(weight, "weight", "(C', C)")
     device = features.device.type
     own = device in _DEVICES and features.dtype == weight.dtype and not torch.is_autocast_enabled(device)
     if not own or features.dtype not in (torch.float32, torch.float64):
+        if features.dtype != weight.dtype and not torch.is_autocast_enabled(device):
+            raise TypeError(f"weight must have the dtype of features, {features.dtype}, got {weight.dtype}")
         return torch.nn.functional.linear(features, weight, bias)
     rows = features.reshape(-1, features.shape[-1]).contiguous()
     product: Tensor = rows_times(rows, weight.contiguous())

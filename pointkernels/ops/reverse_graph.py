@@ -11,6 +11,8 @@ from torch import Tensor
 from pointkernels._registration import fake_kernel, integers_only
 from pointkernels._transforms import one_by_one, rows
 
+__all__ = ["reverse_graph"]
+
 
 def reverse_graph(neighbors: Tensor, query_size: int, cloud_size: int, rows: int) -> tuple[Tensor, Tensor]:
     """Sort the edges of neighbour lists by the row they point at, ascending within a row.

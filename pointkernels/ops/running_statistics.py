@@ -8,6 +8,8 @@ from torch import Tensor
 from pointkernels import _transforms
 from pointkernels._registration import fake_kernel
 
+__all__ = ["count_batch", "update_running_statistics"]
+
 # Devices with an operator that does it all.
 _IN_ONE_CALL = frozenset({"cpu"})
 

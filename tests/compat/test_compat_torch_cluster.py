@@ -251,7 +251,7 @@ X, B = torch.zeros(4, 3), torch.tensor([0, 0, 1, 1])
             TypeError,
             "y must have the dtype of x, torch.float32, got torch.float64",
         ),
-        (lambda: torch_cluster.knn(X, X, 1, B.int(), B), TypeError, "batch_x must be int64, got torch.int32"),
+        (lambda: torch_cluster.knn(X, X, 1, B.float(), B), TypeError, "batch_x must be int64, got torch.float32"),
         (lambda: torch_cluster.knn(X, X, 1, B, B[:3]), ValueError, "batch_y must have shape (4,), got (3,)"),
         (
             lambda: torch_cluster.knn(X, X, 1, B.flip(0), B),
