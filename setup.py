@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-import pybind11
-import torch
-from setuptools import setup
-from torch.utils import cpp_extension
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+try:
+    import pybind11
+    import torch
+    from torch.utils import cpp_extension
+except ModuleNotFoundError as error:  # a source distribution is made without them; build_extensions says the rest
+    LACKING = str(error)
+else:
+    LACKING = ""
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE).group(1)
@@ -66,13 +78,15 @@ def choose_cuda() -> tuple[Path | None, str]:
     wanted = os.environ.get("POINTKERNELS_CUDA", "")
     if wanted not in ("", "0", "1"):
         sys.exit(f"POINTKERNELS_CUDA must be 0 or 1, got {wanted!r}")
-    home = cuda_home()
     if wanted == "0":
         return None, "POINTKERNELS_CUDA=0"
+    home = cuda_home()
     if torch.version.cuda is None:
         home, reason = None, f"torch {torch.__version__} has no CUDA"
     elif home is None:
         reason = "no CUDA toolkit found; set CUDA_HOME to build with CUDA"
+    elif not (home / "bin" / "nvcc").exists():
+        home, reason = None, f"CUDA_HOME must be a folder with bin/nvcc in it, got {home}"
     elif (version := toolkit_version(home)).split(".")[0] != torch.version.cuda.split(".")[0]:
         reason = (
             f"the toolkit must have the major version of torch's CUDA, {torch.version.cuda}, "
@@ -86,13 +100,57 @@ def choose_cuda() -> tuple[Path | None, str]:
     return home, reason
 
 
-class BuildExtension(cpp_extension.BuildExtension):
+def progress(lines: Iterable[str]) -> Iterator[str]:
+    """Ninja's output, with a file's name and the time in place of the whole command once it is compiled.
+
+    All else stays: warnings, and of a file that fails the command, which ninja prints again.
+    """
+    started = time.monotonic()
+    for line in lines:
+        done = re.match(r"(\[\d+/\d+\]) .* -c (?:-o \S+ )?(\S+\.(?:cpp|cu))\b", line)
+        seconds = time.monotonic() - started
+        yield f"{done[1]} {seconds:.0f} s: {os.path.relpath(done[2], ROOT)}\n" if done else line
+
+
+@contextlib.contextmanager
+def shown_progress() -> Iterator[None]:
+    """Sends what this process and those it starts write to standard output through `progress`, line by line."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    reading, writing = os.pipe()
+    os.dup2(writing, 1)
+    os.close(writing)
+
+    def pass_on() -> None:
+        with open(reading, errors="replace") as lines:  # noqa: PTH123  (a descriptor)
+            for line in progress(lines):
+                os.write(kept, line.encode())
+
+    thread = threading.Thread(target=pass_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        # The thread ends with the pipe's last writer; a server of a compiler cache may have kept it open.
+        thread.join(timeout=10)
+
+
+class BuildExtension(build_ext if LACKING else cpp_extension.BuildExtension):
     """What is done once, and only where something is compiled."""
 
     def build_extensions(self) -> None:
+        if LACKING:
+            sys.exit(
+                f"building pointkernels needs torch 2.10 or later and pybind11, got: {LACKING}; install them first"
+            )
+        if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
+            sys.exit(f"building pointkernels needs torch 2.10 or later, got {torch.__version__}: pip install -U torch")
         print(f"pointkernels: building for {DESCRIPTION}", flush=True)
         self.find_pybind11_first()
-        super().build_extensions()
+        with shown_progress():
+            super().build_extensions()
 
     def find_pybind11_first(self) -> None:
         """Has pybind11's own headers found before torch's copies, of which some versions refuse TORCH_TARGET_VERSION.
@@ -108,7 +166,7 @@ class BuildExtension(cpp_extension.BuildExtension):
             extension.extra_compile_args["cxx"].insert(0, f"-isystem{link}")
 
 
-def extension() -> tuple[cpp_extension.CppExtension, str]:
+def extension() -> tuple[Any, str]:
     """`pointkernels._C`, with the CUDA kernels where that is possible; and in words what it is built for, and why."""
     home, reason = choose_cuda()
     sources = [ROOT / "csrc" / "library.cpp", ROOT / "csrc" / "module.cpp", *(ROOT / "csrc" / "cpu").glob("*.cpp")]
@@ -155,5 +213,5 @@ def extension() -> tuple[cpp_extension.CppExtension, str]:
     return built, description
 
 
-EXTENSION, DESCRIPTION = extension()
+EXTENSION, DESCRIPTION = (Extension("pointkernels._C", []), "nothing") if LACKING else extension()
 setup(ext_modules=[EXTENSION], cmdclass={"build_ext": BuildExtension})

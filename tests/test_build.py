@@ -102,6 +102,17 @@ def test_toolkit_of_another_cuda_than_torchs(
         setup_py("9.2")
 
 
+def test_a_cuda_home_without_a_compiler(
+    setup_py: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    sentence = f"CUDA_HOME must be a folder with bin/nvcc in it, got {tmp_path}"
+    assert setup_py("13.0")["DESCRIPTION"] == f"CPU only ({sentence})"
+    monkeypatch.setenv("POINTKERNELS_CUDA", "1")
+    with pytest.raises(SystemExit, match=f"POINTKERNELS_CUDA=1 asks for a build with CUDA, but {re.escape(sentence)}"):
+        setup_py("13.0")
+
+
 def test_fast_mathematics_is_refused(
     setup_py: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
