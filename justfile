@@ -44,6 +44,12 @@ compile-cuda *arguments:
 gpu-report *arguments:
     python benchmarks/gpu_report.py {{arguments}}
 
+# Fetch what `just gpu-report` needs beside Python 3.12 and torch, for a machine that has no network.
+gpu-wheels folder="wheels":
+    pip download --only-binary=:all: --no-deps --python-version 3.12 --platform manylinux2014_x86_64 -d {{folder}} \
+        pytest pluggy iniconfig packaging pygments pytest-timeout pytest-xdist execnet hypothesis sortedcontainers \
+        rich markdown-it-py mdurl pybind11 ninja "setuptools<82" wheel
+
 # Count launches, sectors and wavefronts of the emulated CUDA kernels, and hold them to their ceilings; needs no GPU.
 count-cuda *arguments:
     python tools/cuda_counters.py {{arguments}}
