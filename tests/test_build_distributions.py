@@ -6,6 +6,7 @@ import os
 import re
 import runpy
 import shutil
+import site
 import subprocess
 import sys
 import tarfile
@@ -108,6 +109,18 @@ def test_no_second_torch_is_fetched(hook: str, backend: Callable[[bool, bool], A
     assert backend(False, False)[hook]() == ["torch>=2.10"]
     with pytest.raises(SystemExit, match=r"must be built against the torch it is for.*--no-build-isolation.*--no-isol"):
         backend(True, False)[hook]()
+
+
+def test_torch_is_looked_for_wherever_the_interpreter_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virtual environment may see the system's packages, and then the user's, which pip switches off in a build."""
+    own_folders = runpy.run_path(str(ROOT / "build_backend.py"))["_own_folders"]
+    monkeypatch.setattr(site, "getusersitepackages", lambda: "/home/packages")
+    monkeypatch.setattr(site, "getsitepackages", lambda: ["/environment", "/system"])
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    monkeypatch.setattr(site, "PREFIXES", ["/venv"])
+    assert own_folders()[-2:] == ["/environment", "/system"]
+    monkeypatch.setattr(site, "PREFIXES", ["/venv", "/usr"])
+    assert own_folders()[-3:] == ["/environment", "/system", "/home/packages"]
 
 
 def test_a_build_without_torch_says_what_is_missing(tmp_path: Path) -> None:
