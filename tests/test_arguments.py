@@ -256,6 +256,9 @@ def test_points_that_came_channels_first_are_warned_about() -> None:
         warnings.simplefilter("error")
         pointkernels.knn(channels_first.mT, 20)
         pointkernels.knn(torch.rand(2, 5, 3), 20)  # small clouds, filled up
+        pointkernels.knn(torch.rand(2, 2, 3), 3, query=torch.rand(2, 9, 3))
+        pointkernels.knn(torch.rand(2, 0, 3), 1)
+        pointkernels.knn(torch.rand(2, 1, 3), 2)
         pointkernels.knn(torch.rand(2, 30, 64), 20)
         compiled = torch.compile(lambda x: pointkernels.knn(x, 20), fullgraph=True, backend="eager")
         assert compiled(channels_first).shape == (2, 3, 20)

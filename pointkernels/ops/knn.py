@@ -80,7 +80,7 @@ def knn(
         ValueError: wrong shapes, devices, k below 1, lengths out of range, include_self=False with a query.
 
     Warns:
-        UserWarning: N is below k and D is not, as of points that came as (B, D, N). Not under torch.compile.
+        UserWarning: 1 < N < k < D, as of points that came as (B, D, N). Not under torch.compile.
 
     Example:
         >>> points = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [3.0, 0.0]]])
@@ -91,11 +91,8 @@ def knn(
     """
     batch, queries, k = _batch.check_search(points, k, query, query_lengths, include_self)
     # While a compiler traces, a comparison of sizes would bind it to this answer.
-    if (
-        not torch.compiler.is_compiling()
-        and k > (queries if query is None else points.shape[1])
-        and k <= points.shape[2]
-    ):
+    rows = queries if query is None else points.shape[1]
+    if not torch.compiler.is_compiling() and k > rows > 1 and k < points.shape[2]:
         warnings.warn(
             f"pointkernels.knn: points must have shape (B, N, D), got {tuple(points.shape)} and k={k}, more than there "
             "are rows: if this is (B, D, N), transpose it",
