@@ -120,8 +120,8 @@ class CloudBranch(nn.Module):
             if mask.shape != centers.shape[:2] or mask.dtype != torch.bool:
                 raise ValueError(f"mask must be {tuple(centers.shape[:2])} bool, got {tuple(mask.shape)} {mask.dtype}")
             visible = torch.where(mask.unsqueeze(2), self.mask_token, embedded)
-        first = self.class_token.expand(len(centers), -1, -1)
-        first_position = self.class_position.expand(len(centers), -1, -1)
+        first = self.class_token.expand(centers.shape[0], -1, -1)
+        first_position = self.class_position.expand(centers.shape[0], -1, -1)
         tokens = torch.cat([first, visible], dim=1)
         positions = torch.cat([first_position, self.position(centers)], dim=1)
         for block in self.blocks:

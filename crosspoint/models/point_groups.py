@@ -46,7 +46,7 @@ def group_points(points: Tensor, groups: int, group_size: int, generator: torch.
     points = points.detach()
     start: int | Tensor = 0
     if generator is not None:
-        start = torch.randint(points.shape[1], (len(points),), generator=generator).to(points.device)
+        start = torch.randint(points.shape[1], (points.shape[0],), generator=generator).to(points.device)
     chosen = pointkernels.farthest_point_sampling(points, groups, start=start)
     centers = points.gather(1, chosen.unsqueeze(2).expand(-1, -1, 3))
     members = pointkernels.knn(points, group_size, query=centers)

@@ -20,7 +20,7 @@ from pointkernels.compat._edge_features import EdgeConvBlock, EdgeFeatures, near
 from pointkernels.compat._fusible import why_not_fusible
 from pointkernels.compat._graph_calls import calls_in, original_of, why_not_the_same, with_lazy_calls
 
-__all__ = ["fuse_edge_convs", "fused_edge_convs", "get_graph_feature", "knn"]
+__all__ = ["fuse_edge_convs", "fused_edge_convs", "get_graph_feature", "knn", "unfuse_edge_convs"]
 
 _Model = TypeVar("_Model", bound=nn.Module)
 

@@ -18,14 +18,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pointkernels import _checks
+from pointkernels.compat._l1 import nearest_in_l1
 from pointkernels.ops.ball_query import ball_query as _ball_query
 from pointkernels.ops.farthest_point_sampling import farthest_point_sampling
 from pointkernels.ops.gather import gather_neighbors
 from pointkernels.ops.knn import knn
 
 __all__ = ["ball_query", "chamfer_distance", "knn_gather", "knn_points", "sample_farthest_points"]
-
-_CHUNK = 2**24  # distances held at a time by the search in the L1 norm: 64 MiB in float32
 
 
 class _KNN(NamedTuple):
@@ -341,27 +340,13 @@ def _nearest_in_l2(
 def _nearest_in_l1(
     p1: Tensor, p2: Tensor, lengths1: Tensor | None, lengths2: Tensor | None, k: int
 ) -> tuple[Tensor, Tensor]:
-    """By (sum of absolute differences, index), some queries at a time."""
+    """By (sum of absolute differences, index)."""
     knn(p2[:, :0], k, query=p1[:, :0])  # the checks of every search
     k = _checks.at_least_one(k, "k")
-    batch, queries, count = p1.shape[0], p1.shape[1], p2.shape[1]
+    queries = p1.shape[1]
     dtype = torch.promote_types(p1.dtype, torch.float32)
     p1, p2 = p1.to(dtype), p2.to(dtype)
-    found = [torch.empty(batch, 0, min(k, count), dtype=torch.int64, device=p1.device)]
-    rows = max(_CHUNK // max(batch * count, 1), 1)
-    kept = min(k, count)
-    with torch.no_grad():
-        for begin in range(0, queries, rows):
-            total = (p1[:, begin : begin + rows, 0, None] - p2[:, None, :, 0]).abs()
-            for d in range(1, p1.shape[2]):
-                total += (p1[:, begin : begin + rows, d, None] - p2[:, None, :, d]).abs()
-            total = torch.where(total.isnan(), torch.inf, total)
-            if lengths2 is not None:
-                padding = torch.arange(count, device=p1.device) >= lengths2[:, None]
-                # After every distance, infinite ones included: the sort is stable and padding is last.
-                total = total.masked_fill(padding[:, None], torch.inf)
-            found.append(total.argsort(dim=2, stable=True)[:, :, :kept])
-    nearest = F.pad(torch.cat(found, dim=1), (0, k - kept), value=-1)
+    nearest = nearest_in_l1(p1, p2, lengths2, k)
     if lengths2 is not None:
         nearest = nearest.masked_fill(torch.arange(k, device=p1.device) >= lengths2[:, None, None], -1)
     if lengths1 is not None:

@@ -13,6 +13,8 @@ from torch import nn
 
 from pointkernels.ops.synchronized import synchronizing_group
 
+__all__ = ["norm_of_kind", "statistics_of", "synchronized_like"]
+
 _Module = TypeVar("_Module", bound=nn.Module)
 
 

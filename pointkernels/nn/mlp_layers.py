@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-__all__ = ["MlpLayer", "edge_mlp"]
+__all__ = ["MlpLayer", "edge_mlp", "weight_of"]
 
 
 class MlpLayer(NamedTuple):

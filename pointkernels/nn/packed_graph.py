@@ -6,7 +6,7 @@ A layer says what it does with rows and their neighbour lists; what is here says
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -136,6 +136,7 @@ def _neighbor_lists(edge_index: Tensor, rows: int) -> Tensor:
     source, target = source[order], target[order]
     degree = torch.zeros(rows, dtype=torch.int64, device=target.device).index_add(0, target, torch.ones_like(target))
     first = degree.cumsum(dim=0) - degree
-    width = max(int(degree.max()), 1) if rows > 0 else 1
+    # Not Python's maximum, which a compiler that cannot know the degree would have to decide.
+    width = cast(Any, torch).sym_max(degree.max().item(), 1) if rows > 0 else 1
     lists = torch.full((rows, width), -1, dtype=torch.int64, device=target.device)
-    return lists.index_put((target, torch.arange(len(target), device=target.device) - first[target]), source)
+    return lists.index_put((target, torch.arange(target.shape[0], device=target.device) - first[target]), source)

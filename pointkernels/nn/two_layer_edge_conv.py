@@ -11,7 +11,7 @@ from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
 from pointkernels.ops.edge_layer import edge_layer
 from pointkernels.ops.knn import knn
 
-__all__ = ["TwoLayerEdgeConv", "edge_layer"]
+__all__ = ["TwoLayerEdgeConv"]
 
 
 class TwoLayerEdgeConv(nn.Module):

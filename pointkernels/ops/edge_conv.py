@@ -30,7 +30,7 @@ from pointkernels.ops.linear import centered, linear, times_vector
 from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.ops.running_statistics import update_running_statistics
 
-__all__ = ["edge_conv"]
+__all__ = ["edge_conv", "kept_statistics", "statistics_gradient", "varying"]
 
 # Devices where one operator does the node products, too.
 _OF_CLOUDS = frozenset({"cpu"})

@@ -17,6 +17,18 @@ from pointkernels._transforms import one_by_one
 from pointkernels.ops.gather import weighted_rows
 from pointkernels.ops.linear import rows_times, times_vector
 
+__all__ = [
+    "backward_operator",
+    "gradient_of",
+    "of_clouds",
+    "of_clouds_gradient",
+    "one_layer",
+    "one_layer_gradient",
+    "two_layers",
+    "two_layers_gradient",
+    "with_found",
+]
+
 _Given = tuple[Tensor | None, Tensor | None]
 
 # Arguments as in csrc/library.cpp, then what the operators have found.

@@ -19,6 +19,8 @@ from pointkernels.ops.linear import centered, linear
 from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.ops.synchronized import all_statistics, all_sums
 
+__all__ = ["edge_conv_synchronized", "node_products", "through_statistics"]
+
 
 def edge_conv_synchronized(
     features: Tensor,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pointkernels import _library  # noqa: F401  (defines the operators)
 
-__all__ = ["CHUNK", "forward"]
+__all__ = ["CHUNK", "Chunk", "Edges", "activate", "chunks_of", "forward", "product", "transposed_product"]
 
 CHUNK = 1 << 18  # edges; a chunk has at least one row, and otherwise no more edges than this
 

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from pointkernels.ops.edge_conv_two_layer_chunks import Edges, activate, chunks_of, product, transposed_product
 
+__all__ = ["backward", "gradients"]
+
 
 def backward(
     grad: Tensor,

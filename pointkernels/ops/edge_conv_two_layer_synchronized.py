@@ -21,6 +21,8 @@ from pointkernels.ops.reverse_graph import reverse_graph
 from pointkernels.ops.synchronized import all_statistics, all_sums
 from pointkernels.reference import EdgeLayer
 
+__all__ = ["Statistics", "edge_conv_two_layer_synchronized"]
+
 Statistics = tuple[Tensor, Tensor, Tensor]  # number of edges, mean, variance
 
 

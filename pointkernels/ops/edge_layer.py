@@ -8,6 +8,8 @@ from pointkernels.ops.running_statistics import count_batch
 from pointkernels.ops.synchronized import synchronizing_group
 from pointkernels.reference import EdgeLayer
 
+__all__ = ["edge_layer"]
+
 
 def edge_layer(
     weight: Tensor,

@@ -13,7 +13,7 @@ from pointkernels._transforms import product_rule
 from pointkernels.ops import mapped
 from pointkernels.ops.reverse_graph import reverse_graph
 
-__all__ = ["gather_neighbors", "gather_weighted"]
+__all__ = ["gather_neighbors", "gather_weighted", "gathered_rows", "weighted_rows"]
 
 
 def gather_neighbors(features: Tensor, neighbors: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from pointkernels.ops import mapped
 from pointkernels.ops.gather import gathered_rows
 from pointkernels.ops.reverse_graph import reverse_graph
 
-__all__ = ["from_first_row", "knn", "search_backward"]
+__all__ = ["from_first_row", "knn", "search_backward", "search_jvp"]
 
 
 @overload

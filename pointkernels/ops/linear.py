@@ -17,7 +17,7 @@ from pointkernels._registration import differentiable, fake_kernel
 from pointkernels._transforms import product_rule
 from pointkernels.ops import mapped
 
-__all__ = ["centered", "linear", "times_vector"]
+__all__ = ["centered", "linear", "rows_times", "times_vector"]
 
 _DEVICES = frozenset({"cpu", "cuda"})
 # Devices with an operator that takes the mean off.

@@ -14,6 +14,25 @@ from torch import Tensor
 from pointkernels._transforms import by_sample, channels, one_by_one, rows
 from pointkernels.ops.reverse_graph import reverse_graph
 
+__all__ = [
+    "Dims",
+    "center_rows",
+    "edge_conv",
+    "edge_conv_of_clouds",
+    "edge_conv_two_layer",
+    "edge_products",
+    "gather",
+    "linear",
+    "linear_backward",
+    "samples_of_fps",
+    "search",
+    "search_backward",
+    "sum_over_edges",
+    "targets_of_edges",
+    "used_rows",
+    "weighted",
+]
+
 Dims = Sequence[int | None]
 
 

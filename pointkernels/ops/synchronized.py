@@ -13,6 +13,8 @@ from torch.autograd.function import once_differentiable
 
 from pointkernels.ops.running_statistics import update_running_statistics
 
+__all__ = ["all_statistics", "all_sums", "batch_norm", "synchronizing_group"]
+
 
 def synchronizing_group(norm: nn.Module | None, training: bool) -> Any:
     """The processes over which a BatchNorm takes its statistics; None where these are this process alone.

@@ -12,7 +12,7 @@ from oracles import CLOUDS
 from torch import Tensor
 from torch.nn import functional as F
 
-from pointkernels.compat import pytorch3d
+from pointkernels.compat import _l1, pytorch3d
 
 LENGTHS1, LENGTHS2 = torch.tensor([9, 0]), torch.tensor([24, 2])
 
@@ -52,7 +52,7 @@ def test_knn_points_defaults_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None
     assert got.knn is None
     assert got._fields == ("dists", "idx", "knn")
     whole = pytorch3d.knn_points(p, p, norm=1, K=30)
-    monkeypatch.setattr(pytorch3d, "_CHUNK", 100)
+    monkeypatch.setattr(_l1, "_CHUNK", 100)
     assert torch.equal(pytorch3d.knn_points(p, p, norm=1, K=30).idx, whole.idx)
 
 

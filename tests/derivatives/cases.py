@@ -173,7 +173,7 @@ INTEGERS: dict[str, Callable[[Tensor], Tensor]] = {
     "pointkernels::_used_rows": lambda x: OPERATORS._used_rows((x * 2).long().clamp(-1, 4), 5),
 }
 # Integers of lengths that depend on values, so torch.vmap has no rule for them.
-PACKED = {"knn_edges", "radius_edges", "fps_rows", "nearest_rows"}
+PACKED = {"knn_edges", "radius_edges", "fps_rows", "nearest_rows", "nearest_in_l1"}
 IN_PLACE = {"pointkernels::_update_running_statistics"}
 
 
@@ -252,6 +252,6 @@ OF_FACES: dict[str, Case] = {
 }
 # Faces that return integers, or what no derivative goes through in the project that they stand for.
 WITHOUT = {
-    "farthest_point_sampling", "dgcnn.knn", "dgcnn.fuse_edge_convs", "dgcnn.fused_edge_convs",
+    "farthest_point_sampling", "dgcnn.knn", "dgcnn.fuse_edge_convs", "dgcnn.fused_edge_convs", "dgcnn.unfuse_edge_convs",
     "pointnet2.furthest_point_sample", "pointnet2.three_nn", "pointnet2.ball_query",
 }  # fmt: skip
