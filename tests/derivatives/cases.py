@@ -252,6 +252,6 @@ OF_FACES: dict[str, Case] = {
 }
 # Faces that return integers, or what no derivative goes through in the project that they stand for.
 WITHOUT = {
-    "farthest_point_sampling", "dgcnn.knn", "dgcnn.fuse_edge_convs", "dgcnn.fused_edge_convs", "dgcnn.unfuse_edge_convs",
-    "pointnet2.furthest_point_sample", "pointnet2.three_nn", "pointnet2.ball_query",
+    "farthest_point_sampling", "dgcnn.knn", "dgcnn.fuse_edge_convs", "dgcnn.fused_edge_convs",
+    "dgcnn.unfuse_edge_convs", "pointnet2.furthest_point_sample", "pointnet2.three_nn", "pointnet2.ball_query",
 }  # fmt: skip
