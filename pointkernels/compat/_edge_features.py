@@ -24,7 +24,7 @@ from pointkernels.ops.edge_conv import edge_conv
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
 from pointkernels.ops.edge_layer import edge_layer
 from pointkernels.ops.gather import gather_neighbors
-from pointkernels.ops.knn import knn
+from pointkernels.ops.knn import neighbors_of_features
 from pointkernels.ops.running_statistics import count_batch
 from pointkernels.ops.synchronized import batch_norm, synchronizing_group
 from pointkernels.reference import EdgeLayer
@@ -35,7 +35,7 @@ def nearest(points: Tensor, k: int) -> Tensor:
     k = _checks.at_least_one(k, "k")
     if k > points.shape[1]:
         raise ValueError(f"k must be at most the number of points, {points.shape[1]}, got {k}")
-    return knn(points, k)
+    return neighbors_of_features(points, k)
 
 
 class EdgeFeatures(LazyTensor):

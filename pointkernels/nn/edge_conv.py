@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pointkernels import _checks
 from pointkernels.nn.batch_norm_kind import norm_of_kind, statistics_of, synchronized_like
 from pointkernels.ops.edge_conv import edge_conv
-from pointkernels.ops.knn import knn
+from pointkernels.ops.knn import neighbors_of_features
 from pointkernels.ops.running_statistics import count_batch
 
 __all__ = ["EdgeConv"]
@@ -94,7 +94,7 @@ class EdgeConv(nn.Module):
         """
         _checks.check_channels(features, "features", "(B, N, C)", self.in_channels)
         if neighbors is None:
-            neighbors = knn(features, self.k)
+            neighbors = neighbors_of_features(features, self.k)
         training, group = statistics_of(self)
         return edge_conv(
             features,

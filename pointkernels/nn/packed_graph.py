@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pointkernels import _checks
-from pointkernels.ops.knn import _knn, from_first_row, knn
+from pointkernels.ops.knn import _knn, from_first_row, neighbors_of_features
 
 __all__ = ["OnGivenGraph", "OnKnnGraph", "PackedLayer"]
 
@@ -109,7 +109,7 @@ def _packed_knn(x: Tensor, k: int, batch: Tensor | None) -> Tensor:
     """(N, k): the nearest rows of the same cloud, -1 where it has fewer than k."""
     rows = x.shape[0]
     if batch is None:
-        return knn(x[None], k)[0]
+        return neighbors_of_features(x[None], k)[0]
     k = _checks.at_least_one(k, "k")
     batch = _checks.sizes_as_int64(batch, "batch", (rows,), x, "x")
     if batch.device.type == "cpu" and not torch.compiler.is_compiling() and bool((batch[1:] < batch[:-1]).any()):

@@ -9,7 +9,7 @@ from pointkernels.nn.batch_norm_kind import synchronized_like
 from pointkernels.nn.mlp_layers import weight_of
 from pointkernels.ops.edge_conv_two_layer import edge_conv_two_layer
 from pointkernels.ops.edge_layer import edge_layer
-from pointkernels.ops.knn import knn
+from pointkernels.ops.knn import neighbors_of_features
 
 __all__ = ["TwoLayerEdgeConv"]
 
@@ -64,7 +64,7 @@ class TwoLayerEdgeConv(nn.Module):
         """
         _checks.check_channels(features, "features", "(B, N, C)", self.in_channels)
         if neighbors is None:
-            neighbors = knn(features, self.k)
+            neighbors = neighbors_of_features(features, self.k)
         first = edge_layer(weight_of(self.first), self.first_norm, self.negative_slope)
         second = edge_layer(weight_of(self.second), self.second_norm, self.negative_slope)
         return edge_conv_two_layer(features, neighbors, first, second)

@@ -15,7 +15,7 @@ from pointkernels.ops import mapped
 from pointkernels.ops.gather import gathered_rows
 from pointkernels.ops.reverse_graph import reverse_graph
 
-__all__ = ["from_first_row", "knn", "search_backward", "search_jvp"]
+__all__ = ["from_first_row", "knn", "neighbors_of_features", "search_backward", "search_jvp"]
 
 
 @overload
@@ -89,15 +89,29 @@ def knn(
                  [1, 0],
                  [2, 1]]])
     """
-    batch, queries, k = _batch.check_search(points, k, query, query_lengths, include_self)
+    search = _batch.check_search(points, k, query, query_lengths, include_self)
     # While a compiler traces, a comparison of sizes would bind it to this answer.
-    rows = queries if query is None else points.shape[1]
-    if not torch.compiler.is_compiling() and k > rows > 1 and k < points.shape[2]:
+    if not torch.compiler.is_compiling() and search[2] > points.shape[1] > 1 and search[2] < points.shape[2]:
         warnings.warn(
             f"pointkernels.knn: points must have shape (B, N, D), got {tuple(points.shape)} and k={k}, more than there "
             "are rows: if this is (B, D, N), transpose it",
             stacklevel=2,
         )
+    found = _search(points, query, lengths, query_lengths, include_self, return_distance, search)
+    return found if return_distance else found[1]
+
+
+def neighbors_of_features(features: Tensor, k: int) -> Tensor:
+    """`knn` of a layer's own features (B, N, C), which are not channels first whatever their sizes are."""
+    return _search(features, None, None, None, True, False, _batch.check_search(features, k, None, None, True))[1]
+
+
+def _search(
+    points: Tensor, query: Tensor | None, lengths: Tensor | None, query_lengths: Tensor | None, include_self: bool,
+    return_distance: bool, search: tuple[int, int, int],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Squared distances, which mean nothing unless they are asked for, and indices."""
+    batch, queries, k = search
     extents = _batch.extents(lengths, "lengths", points, "points")
     query_extents = None if query is None else _batch.extents(query_lengths, "query_lengths", query, "query")
     if not return_distance:
@@ -112,8 +126,7 @@ def knn(
         include_self,
         return_distance,
     )
-    indices = indices.view(batch, queries, k)
-    return (distances.view(batch, queries, k), indices) if return_distance else indices
+    return distances.view(batch, queries, k) if return_distance else distances, indices.view(batch, queries, k)
 
 
 @fake_kernel("pointkernels::knn")
