@@ -81,7 +81,6 @@ def test_ragged_batches(device: str) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@pytest.mark.filterwarnings("ignore:pointkernels.knn. points must have shape")
 @given(
     batch=st.integers(1, 4), count=st.integers(1, 90), dims=st.integers(1, 9), k=st.integers(1, 100),
     levels=st.integers(1, 40), include_self=st.booleans(), seed=st.integers(0, 10**6),

@@ -122,7 +122,6 @@ def test_any_cloud(
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@pytest.mark.filterwarnings("ignore:pointkernels.knn. points must have shape")
 @given(
     count=st.integers(1, 1100), dims=st.integers(5, 70), k=st.integers(1, 60), levels=st.sampled_from([1, 2, 10**6]),
     offset=st.sampled_from([0.0, 1e4, 1e7]), queries=st.integers(1, 19), seed=st.integers(0, 10**6),
