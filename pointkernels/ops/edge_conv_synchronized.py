@@ -50,7 +50,7 @@ def edge_conv_synchronized(
     batch, count, _ = features.shape
     lists = neighbors.reshape(-1, neighbors.shape[2]).contiguous()
     nodes, moved = node_products(features, weight, lists)
-    output, mean, var, edges = _EdgeConv.apply(  # type: ignore[no-untyped-call]
+    output, mean, var, edges = _EdgeConv.apply(  # type: ignore[no-untyped-call, unused-ignore]
         nodes, moved, bn_weight, bn_bias, lists, count, eps, negative_slope, group
     )
     return output.view(batch, count, weight.shape[0]), mean, var, edges

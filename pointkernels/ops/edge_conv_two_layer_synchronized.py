@@ -49,7 +49,7 @@ def edge_conv_two_layer_synchronized(
     given = [None if layer.training else (layer.running_mean, layer.running_var) for layer in (first, second)]
     tensors = nodes, moved, first.bn_weight, first.bn_bias, second.weight, moved2, second.bn_weight, second.bn_bias
     options = [(layer.eps, layer.negative_slope, layer.process_group) for layer in (first, second)]
-    output, *statistics = _EdgeConv.apply(*tensors, center, lists, count, *given, *options)  # type: ignore[no-untyped-call]
+    output, *statistics = _EdgeConv.apply(*tensors, center, lists, count, *given, *options)  # type: ignore[no-untyped-call, unused-ignore]
     edges, mean, var, edges2, mean2, var2 = statistics
     return output.view(batch, count, second.weight.shape[0]), (edges, mean, var), (edges2, mean2, var2)
 

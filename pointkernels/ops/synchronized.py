@@ -80,7 +80,7 @@ def batch_norm(x: Tensor, norm: nn.SyncBatchNorm, weight_of_batch: float | Tenso
         group: the processes.
     """
     shape = (1, -1, *[1] * (x.dim() - 2))
-    normalised, count, mean, var = _Normalised.apply(x, norm.eps, group)  # type: ignore[no-untyped-call]
+    normalised, count, mean, var = _Normalised.apply(x, norm.eps, group)  # type: ignore[no-untyped-call, unused-ignore]
     if weight_of_batch is not None and norm.running_mean is not None and norm.running_var is not None:
         zero = torch.zeros_like(mean)
         update_running_statistics(norm.running_mean, norm.running_var, mean, zero, var, count, weight_of_batch)
