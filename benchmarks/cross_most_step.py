@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 
 import torch
-from environment import cpu_model, load_average
-from memory import CLEAR_REFS, status
+from harness.environment import cpu_model, load_average
+from harness.memory import CLEAR_REFS, status
 from torch import Tensor
 
 from crosspoint.aligned_config import AlignedConfig

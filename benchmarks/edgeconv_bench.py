@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-import edgeconv_peers
-import inputs
 import torch
-from contenders import Benchmark, Contender, Problem, Settings, Verdict, gather
-from runner import run
+from harness import inputs
+from harness.contenders import Benchmark, Contender, Problem, Settings, Verdict, gather
+from harness.runner import run
+from peers import edgeconv as edgeconv_peers
 
 import pointkernels
 

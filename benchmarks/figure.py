@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import matplotlib as mpl
-from records import RESULTS, load
-from report import best_of_families
+from harness.records import RESULTS, load
+from harness.tables import best_of_families
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import inputs
-import knn_peers
 import torch
-from contenders import Benchmark, Contender, Problem, Settings, Verdict, gather
-from runner import run
+from harness import inputs
+from harness.contenders import Benchmark, Contender, Problem, Settings, Verdict, gather
+from harness.runner import run
+from peers import knn as knn_peers
 from torch import Tensor
 
 SCANS = {

@@ -11,7 +11,7 @@ import edgeconv_bench
 import fps_bench
 import knn_bench
 import neighborhood_bench
-from contenders import Benchmark
+from harness.contenders import Benchmark
 
 from gpu import floors, gradients
 from gpu.floors import Floor

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import inputs
 import torch
-from contenders import Benchmark, Contender, Problem, Settings, Verdict, ours
+from harness import inputs
+from harness.contenders import Benchmark, Contender, Problem, Settings, Verdict, ours
 from torch import Tensor
 
 import pointkernels

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contenders import LeftOut
+from harness.contenders import LeftOut
 from torch.profiler import ProfilerActivity, profile
 
 from gpu.cases import Timed

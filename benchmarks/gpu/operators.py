@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import timing
 import torch
-from contenders import Contender, LeftOut, Problem, Settings
-from measuring import check
+from harness import timing
+from harness.contenders import Contender, LeftOut, Problem, Settings
+from harness.measuring import check
 
 from gpu.cases import Timed
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import memory
-import timing
 import torch
-from contenders import Contender
-from edgeconv_peers import Convolution, dgcnn_layer
-from knn_peers import matmul_topk
+from harness import memory, timing
+from harness.contenders import Contender
+from peers.edgeconv import Convolution, dgcnn_layer
+from peers.knn import matmul_topk
 from torch import Tensor, nn
 from torch.nn import functional as F
 

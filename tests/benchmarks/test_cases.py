@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import ball_query_bench
-import contenders
 import edgeconv_bench
 import fps_bench
 import knn_bench
-import knn_peers
-import measuring
 import neighborhood_bench
 import pytest
-import runner
-import timing
 import torch
-from contenders import Contender, LeftOut, Settings, Verdict
-from records import Measurement
+from harness import contenders, measuring, runner, timing
+from harness.contenders import Contender, LeftOut, Settings, Verdict
+from harness.records import Measurement
+from peers import knn as knn_peers
 from rich.console import Console
 from torch import Tensor
 

@@ -12,7 +12,7 @@ import knn_bench
 import neighborhood_bench
 import pytest
 import torch
-from contenders import Contender, Settings, Verdict
+from harness.contenders import Contender, Settings, Verdict
 from torch import Tensor
 
 from pointkernels import ball_query, farthest_point_sampling, knn

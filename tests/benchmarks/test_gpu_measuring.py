@@ -12,10 +12,10 @@ from typing import Any
 
 import fps_bench
 import pytest
-import timing
 import torch
-from contenders import Settings, Verdict
 from gpu import cases, floors, kernels, markdown, operators, training, worker
+from harness import timing
+from harness.contenders import Settings, Verdict
 
 CPU = operators.plan("cpu", compiled=False)
 

@@ -11,13 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import measuring
-import memory
 import numpy as np
 import pytest
-import timing
 import torch
-from contenders import Contender, Settings
+from harness import measuring, memory, timing
+from harness.contenders import Contender, Settings
 
 MEGABYTE = 1 << 20
 

@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import knn_bench
-import memory
 import pytest
-import records
-import report
-import runner
 import torch
-from records import Measurement, Run
+from harness import memory, records, runner, tables
+from harness.records import Measurement, Run
 
 from pointkernels import build_info
 
@@ -69,7 +66,7 @@ def test_pointkernels_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     machine = {r.threads: r.speedup for r in found.measurements if r.yardstick}
     assert machine[1] is None
     assert machine[2] is not None
-    table = report.markdown(found)
+    table = tables.markdown(found)
     assert ", pointkernels alone" in table
     assert "Times faster than with 1 thread(s)" in table
     assert "fastest other" not in table
@@ -122,7 +119,7 @@ def test_files_that_are_no_results(content: str, tmp_path: Path) -> None:
 
 
 def test_markdown() -> None:
-    text = report.markdown(some_run())
+    text = tables.markdown(some_run())
     assert "| 8x1 cube | 1 | 1 (1 to 1) | tree h=5 | 2 (2 to 2) | 2x (1.5 to 2.5) |" in text
     assert "| case | threads | pointkernels | tree |" in text
     assert "| 8x1 cube | 1 | 2.0 |  |" in text  # MB
@@ -134,19 +131,19 @@ def test_markdown() -> None:
 
 def test_tables_go_between_the_markers(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{report.MARKERS[0]}\nold\n{report.MARKERS[1]}\nafter\n")
+    readme.write_text(f"before\n{tables.MARKERS[0]}\nold\n{tables.MARKERS[1]}\nafter\n")
     for _ in range(2):
-        report.write_readme("| new |\n", readme)
-        assert readme.read_text() == f"before\n{report.MARKERS[0]}\n\n| new |\n\n{report.MARKERS[1]}\nafter\n"
+        tables.write_readme("| new |\n", readme)
+        assert readme.read_text() == f"before\n{tables.MARKERS[0]}\n\n| new |\n\n{tables.MARKERS[1]}\nafter\n"
     readme.write_text("no markers")
     with pytest.raises(ValueError, match=r"README\.md must contain "):
-        report.write_readme("| new |", readme)
+        tables.write_readme("| new |", readme)
     assert readme.read_text() == "no markers"
 
 
 def test_the_readme_has_room_for_the_tables() -> None:
     text = (BENCHMARKS / "README.md").read_text()
-    assert 0 < text.find(report.MARKERS[0]) < text.find(report.MARKERS[1])
+    assert 0 < text.find(tables.MARKERS[0]) < text.find(tables.MARKERS[1])
 
 
 # ---- from end to end
@@ -195,5 +192,5 @@ def test_from_end_to_end(name: str, reference: str, extra: list[str], tmp_path: 
         assert m["rounds"] >= 1
         assert (m["peak_memory"] is not None) == memory.peak_can_be_reset(), m["note"]
         assert m["case"] in printed
-    markdown = run_script("report.py", str(path))
+    markdown = run_script("tables.py", str(path))
     assert all(f"| {m['case']} | {m['threads']} |" in markdown for m in rows)

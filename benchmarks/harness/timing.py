@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from contenders import Contender
+
+from harness.contenders import Contender
 
 
 @dataclass(frozen=True)

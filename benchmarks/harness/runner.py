@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import environment
-import records
-import report
 import torch
-from contenders import Benchmark, Settings
-from measuring import measure
-from records import Measurement, Run
 from rich.console import Console
 
+from harness import environment, records, tables
+from harness.contenders import Benchmark, Settings
+from harness.measuring import measure
+from harness.records import Measurement, Run
 from pointkernels import build_info
 
 
@@ -49,14 +47,14 @@ def run(benchmark: Benchmark, arguments: list[str] | None = None) -> int:
         )
         measurements += found
         for count in dict.fromkeys(row.threads for row in found):
-            console.print(report.screen_table([row for row in found if row.threads == count]))
+            console.print(tables.screen_table([row for row in found if row.threads == count]))
     packages = {m.package for m in measurements if m.package is not None}
     about = environment.describe(settings.device, packages, arguments)
     title = f"{benchmark.title}, pointkernels alone" if settings.alone else benchmark.title
     result = Run(benchmark.name, title, about, (before, environment.load_average()), tuple(measurements))
     if options.update is not None:
         result = records.updated(records.load(options.update), result)
-    console.print(report.footer(result))
+    console.print(tables.footer(result))
     if output is not None:
         records.save(result, output)
         console.print(f"saved in {output}")

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
-from contenders import Contender, LeftOut, Settings, ours, require
+from harness.contenders import Contender, LeftOut, Settings, ours, require
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
-import memory
-import timing
 import torch
-from contenders import LOADED, Benchmark, Contender, LeftOut, Problem, Settings
-from records import YARDSTICK, Measurement
 from rich.console import Console
 
+from harness import memory, timing
+from harness.contenders import LOADED, Benchmark, Contender, LeftOut, Problem, Settings
+from harness.records import YARDSTICK, Measurement
 from pointkernels import build_info
 from pointkernels._library import set_isa
 

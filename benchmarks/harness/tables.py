@@ -11,10 +11,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from records import RESULTS, Measurement, Run, load
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+
+from harness.records import RESULTS, Measurement, Run, load
 
 README = Path(__file__).resolve().parent / "README.md"
 SUMMARY = ("case", "threads", "pointkernels ms", "fastest other", "ms", "ratio (quartiles)", "of first calls")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from contenders import Contender, LeftOut, Settings, ours, require, require_device
+from harness.contenders import Contender, LeftOut, Settings, ours, require, require_device
 from torch import Tensor
 
 import pointkernels

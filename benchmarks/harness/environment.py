@@ -17,7 +17,7 @@ import torch
 
 import pointkernels
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def cpu_model() -> str:

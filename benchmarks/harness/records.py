@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 # Matrix products in cache, which share nothing but the cores: how much faster threads make these is what they can give.
 YARDSTICK = "torch.bmm (the machine)"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from contenders import Contender, LeftOut, Settings, ours, require, require_device
+from harness.contenders import Contender, LeftOut, Settings, ours, require, require_device
 from torch import Tensor
 
 import pointkernels

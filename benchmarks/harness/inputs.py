@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from contenders import LeftOut
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.contenders import LeftOut
 from pointkernels.nn import EdgeConv
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def cube(batch: int, count: int, channels: int = 3, seed: int = 0) -> Tensor:

@@ -1,0 +1,1 @@
+"""Every way to compute an operator that is compared, by operator."""
