@@ -12,7 +12,6 @@ import argparse
 import datetime
 import json
 import platform
-import re
 import signal
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from gpu import markdown, parts
 from gpu.context import ROOT, Context, missing
 from gpu.findings import FAULTS, Finding, Report, earlier, write
 from gpu.parts import BUILD, FIRST, PARTS, SECOND
+from harness.records import slug
 
 RESULTS = Path(__file__).resolve().parent / "results" / "gpu"
 SECONDS = 330.0  # the whole command, the build included
@@ -177,7 +177,7 @@ def main(arguments: list[str]) -> int:
     if not device and not options.dry_run:
         print("nvidia-smi or torch must find a GPU, found none (--dry-run needs none)", file=sys.stderr)
         return 1
-    name = "dry-run" if options.dry_run else re.sub(r"[^a-z0-9]+", "-", device["name"].lower()).strip("-")
+    name = "dry-run" if options.dry_run else slug(device["name"])
     # What an earlier call has found stays, and its constants serve this call's floors.
     report = Report(environment(arguments, device), earlier(options.output / f"{name}.json"))
     made = f"{report.environment['date']} {report.environment['commit']}"

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 import pointkernels
+from harness.records import slug
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,7 +73,7 @@ def device_slug(device: str) -> str:
     """A short name for result files: "cpu", or that of the GPU."""
     if device == "cpu":
         return "cpu"
-    return re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()).strip("-")
+    return slug(torch.cuda.get_device_name())
 
 
 def describe(device: str, packages: Iterable[str], arguments: list[str]) -> dict[str, Any]:

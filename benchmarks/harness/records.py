@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,27 @@ class Run:
 
 
 def save(run: Run, path: Path) -> None:
-    """Write a run as JSON; the file is either the old one or the new one, never a part."""
+    """Write a run as JSON, a measurement a line; the file is either the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(run), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = _dumps({**asdict(run), "measurements": []}, indent=1)
+    rows = ",\n".join(f"  {_dumps(_measured(row))}" for row in run.measurements)
+    partial.write_text(text.removesuffix("[]\n}") + f"[\n{rows}\n ]\n}}\n")
     partial.replace(path)
+
+
+def _dumps(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _measured(row: Measurement) -> dict[str, Any]:
+    """The fields that say something; `load` gives the others their defaults."""
+    return {field.name: value for field in fields(row) if (value := getattr(row, field.name)) != field.default}
+
+
+def slug(name: str) -> str:
+    """The name of hardware as a part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def updated(old: Run, new: Run) -> Run:

@@ -1,25 +1,16 @@
-"""Tables of results: on the screen while a benchmark runs, and in Markdown from its JSON files.
-
-python benchmarks/report.py [FILE ...]     prints the tables of the files (default: all of benchmarks/results)
-python benchmarks/report.py --readme       puts them into benchmarks/README.md, between the markers
-"""
+"""Tables of results: on the screen while a benchmark runs, and in Markdown."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from harness.records import RESULTS, Measurement, Run, load
+from harness.records import Measurement, Run
 
-README = Path(__file__).resolve().parent / "README.md"
 SUMMARY = ("case", "threads", "pointkernels ms", "fastest other", "ms", "ratio (quartiles)", "of first calls")
-MARKERS = ("<!-- results: written by report.py -->", "<!-- end of results -->")
 
 
 def duration(seconds: float | None) -> str:
@@ -128,7 +119,7 @@ def markdown(run: Run) -> str:
     rows = [r for r in best_of_families(run.measurements) if r.median is not None]
     cases = list(dict.fromkeys((r.case, r.threads) for r in rows))
     names = list(dict.fromkeys(_column(r) for r in rows))
-    lines = [f"### {run.title}", "", provenance(run), f"`{run.environment['command']}`", ""]
+    lines = [f"## {run.title}", "", provenance(run), f"`{run.environment['command']}`", ""]
     if not all(row.ours or row.yardstick for row in rows):
         body = [_summary(*case, [r for r in rows if (r.case, r.threads) == case]) for case in cases]
         lines += _table(SUMMARY, body)
@@ -175,38 +166,3 @@ def _summary(case: str, threads: int, rows: Sequence[Measurement]) -> list[str]:
 def _table(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return lines + ["| " + " | ".join(row) + " |" for row in body]
-
-
-def write_readme(text: str, readme: Path = README) -> None:
-    """Put the tables between the markers of the README.
-
-    Raises:
-        ValueError: the markers are not there.
-    """
-    content = readme.read_text()
-    start, end = (content.find(marker) for marker in MARKERS)
-    if not 0 <= start < end:
-        raise ValueError(f"{readme.name} must contain {MARKERS[0]} and then {MARKERS[1]}, got at most one of them")
-    readme.write_text(f"{content[:start]}{MARKERS[0]}\n\n{text.strip()}\n\n{content[end:]}")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print the tables, or write them into the README."""
-    parser = argparse.ArgumentParser(description="Markdown tables from the JSON files of the benchmarks.")
-    parser.add_argument("files", nargs="*", type=Path, help="default: all of benchmarks/results")
-    parser.add_argument("--readme", action="store_true", help="write them into benchmarks/README.md")
-    options = parser.parse_args(arguments)
-    files = options.files or sorted(RESULTS.glob("*.json"))
-    try:
-        text = "\n".join(markdown(load(path)) for path in files)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
-    if options.readme:
-        write_readme(text)
-    else:
-        print(text, end="")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

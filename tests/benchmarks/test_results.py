@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import knn_bench
 import pytest
+import report
 import torch
 from harness import memory, records, runner, tables
 from harness.records import Measurement, Run
@@ -92,10 +93,16 @@ def some_run() -> Run:
 
 
 def test_files_give_back_what_was_saved(tmp_path: Path) -> None:
+    """A line a measurement, without the fields that say nothing; with all of them a file reads the same."""
     path = tmp_path / "new" / "x.json"
     records.save(some_run(), path)
     assert records.load(path) == some_run()
     assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+    lines = [line for line in path.read_text().splitlines() if "contender" in line]
+    assert len(lines) == len(some_run().measurements)
+    assert "null" not in path.read_text()
+    path.write_text(json.dumps(asdict(some_run()), indent=1))
+    assert records.load(path) == some_run()
 
 
 def test_cases_that_were_measured_again_replace_the_old_ones() -> None:
@@ -129,21 +136,15 @@ def test_markdown() -> None:
     assert "(the machine was doing other work: trust the ratios, not the times)" in text
 
 
-def test_tables_go_between_the_markers(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{tables.MARKERS[0]}\nold\n{tables.MARKERS[1]}\nafter\n")
-    for _ in range(2):
-        tables.write_readme("| new |\n", readme)
-        assert readme.read_text() == f"before\n{tables.MARKERS[0]}\n\n| new |\n\n{tables.MARKERS[1]}\nafter\n"
-    readme.write_text("no markers")
-    with pytest.raises(ValueError, match=r"README\.md must contain "):
-        tables.write_readme("| new |", readme)
-    assert readme.read_text() == "no markers"
+def test_the_pages_are_what_the_results_give() -> None:
+    found = {path.name: path.read_text() for path in records.RESULTS.glob("*.md")}
+    assert found == report.pages(records.load(path) for path in sorted(records.RESULTS.glob("*.json")))
 
 
-def test_the_readme_has_room_for_the_tables() -> None:
-    text = (BENCHMARKS / "README.md").read_text()
-    assert 0 < text.find(tables.MARKERS[0]) < text.find(tables.MARKERS[1])
+@pytest.mark.parametrize("path", sorted(records.RESULTS.glob("*.json")), ids=lambda path: path.name)
+def test_committed_results_are_as_they_are_saved(path: Path, tmp_path: Path) -> None:
+    records.save(records.load(path), tmp_path / "x.json")
+    assert (tmp_path / "x.json").read_text() == path.read_text()
 
 
 # ---- from end to end
@@ -171,26 +172,26 @@ def run_script(script: str, *arguments: str) -> str:
 def test_from_end_to_end(name: str, reference: str, extra: list[str], tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     printed = run_script(f"{name}_bench.py", "--quick", "--output", str(path), *extra)
-    content = json.loads(path.read_text())
-    about, rows = content["environment"], content["measurements"]
-    assert content["benchmark"] == name
+    found = records.load(path)
+    about, rows = found.environment, found.measurements
+    assert found.benchmark == name
     assert {"torch", "pointkernels", "python", "compiler"} <= about["versions"].keys()
     assert about["device"] == "cpu"
     assert about["device_name"]
     assert about["isa"] in build_info()["isas_usable"]
     assert about["date"].endswith("+00:00")
     assert f"benchmarks/{name}_bench.py --quick --output" in about["command"]
-    assert {m["status"] for m in rows} <= {"ok", "left out"}
-    assert {m["package"] for m in rows if m["status"] == "ok"} - {None} <= about["versions"].keys()
-    ours = [m for m in rows if m["contender"].startswith("pointkernels")]
+    assert {m.status for m in rows} <= {"ok", "left out"}
+    assert {m.package for m in rows if m.status == "ok"} - {None} <= about["versions"].keys()
+    ours = [m for m in rows if m.ours]
     isas = 1 if "--isa" not in extra else len(build_info()["isas_usable"])
     threads = 1 if "--threads" not in extra else 2
-    assert len(ours) == isas * threads * len({m["case"] for m in rows})
-    for m in [*ours, *(m for m in rows if m["contender"] == reference)]:
-        assert m["lower"] <= m["median"] <= m["upper"]
-        assert m["ratio_lower"] <= m["ratio"] <= m["ratio_upper"]
-        assert m["rounds"] >= 1
-        assert (m["peak_memory"] is not None) == memory.peak_can_be_reset(), m["note"]
-        assert m["case"] in printed
-    markdown = run_script("tables.py", str(path))
-    assert all(f"| {m['case']} | {m['threads']} |" in markdown for m in rows)
+    assert len(ours) == isas * threads * len({m.case for m in rows})
+    for m in [*ours, *(m for m in rows if m.contender == reference)]:
+        assert 0 < m.lower <= m.median <= m.upper  # type: ignore[operator]
+        assert m.ratio_lower <= m.ratio <= m.ratio_upper  # type: ignore[operator]
+        assert m.rounds >= 1
+        assert (m.peak_memory is not None) == memory.peak_can_be_reset(), m.note
+        assert m.case in printed
+    markdown = run_script("report.py", str(path))
+    assert all(f"| {m.case} | {m.threads} |" in markdown for m in rows)
