@@ -18,26 +18,14 @@ from harness import measuring, memory, timing
 from harness.contenders import Contender, Settings
 
 MEGABYTE = 1 << 20
+needs_proc = pytest.mark.skipif(not memory.peak_can_be_reset(), reason="needs /proc/self/clear_refs, of Linux")
 
 
-# ---- statistics
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([3.0], (3.0, 3.0, 3.0)),
-        ([1.0, 2.0], (1.25, 1.5, 1.75)),
-        ([5.0, 1.0, 3.0, 2.0, 4.0], (2.0, 3.0, 4.0)),
-        ([1.0, 1.0, 1.0, 100.0], (1.0, 1.0, 25.75)),
-    ],
-)
-def test_quartiles(values: list[float], expected: tuple[float, float, float]) -> None:
-    found = timing.quartiles(values)
-    assert (found.lower, found.median, found.upper) == pytest.approx(expected)
-
-
-def test_quartiles_of_nothing() -> None:
+def test_quartiles() -> None:
+    for values, expected in [([3.0], (3.0, 3.0, 3.0)), ([5.0, 1.0, 3.0, 2.0, 4.0], (2.0, 3.0, 4.0)),
+                             ([1.0, 1.0, 1.0, 100.0], (1.0, 1.0, 25.75))]:  # fmt: skip
+        found = timing.quartiles(values)
+        assert (found.lower, found.median, found.upper) == pytest.approx(expected)
     with pytest.raises(ValueError, match="quartiles must be taken of at least one value, got none"):
         timing.quartiles([])
 
@@ -48,9 +36,6 @@ def test_ratio_counts_shared_rounds_only() -> None:
     assert (found.lower, found.median, found.upper) == pytest.approx((3.5, 4.0, 4.5))  # of 3, 5, 4
     with pytest.raises(ValueError, match="must have rounds that both took part in, got none"):
         timing.ratio({7: 1.0}, ours)
-
-
-# ---- interleaving
 
 
 class ScriptedClock:
@@ -101,7 +86,6 @@ def test_warm_up_is_not_recorded() -> None:
     budget = timing.Budget(rounds=2, seconds=0.0, warm_up=0.5)
     found = timing.interleave(scripted(cold=0.2, warm=0.25), clock, budget, warm={"warm": 0.6})
     assert clock.calls[:3] == [0.2, 0.2, 0.2]
-    assert sorted(clock.calls[3:]) == [0.2, 0.2, 0.25, 0.25]
     assert len(found["cold"].first) == len(found["warm"].first) == 2
 
 
@@ -116,29 +100,7 @@ def test_a_turn_is_a_first_call_and_those_that_fill_its_time() -> None:
     assert events == ["before"] * 3
 
 
-def test_cpu_clock_times_the_call() -> None:
-    seconds, value = timing.CpuClock().time(lambda: sum(range(1000)))
-    assert value == 499500
-    assert 0 < seconds < 60
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_clock_waits_for_the_device() -> None:
-    matrix = torch.rand(2048, 2048, device="cuda")
-    clock = timing.CudaClock()
-    one, _ = min(clock.time(lambda: matrix @ matrix) for _ in range(5))
-    many, _ = min(clock.time(lambda: [matrix @ matrix for _ in range(32)]) for _ in range(5))
-    assert many > 4 * one
-
-
-# ---- memory
-
-
-needs_proc = pytest.mark.skipif(not memory.peak_can_be_reset(), reason="needs /proc/self/clear_refs, of Linux")
-
-
 @needs_proc
-@pytest.mark.parametrize("megabytes", [0, 8, 64])
 @pytest.mark.parametrize(
     ("allocate", "arguments"),
     [
@@ -148,11 +110,12 @@ needs_proc = pytest.mark.skipif(not memory.peak_can_be_reset(), reason="needs /p
     ],
 )
 def test_memory_meter_sees_every_allocator(
-    allocate: Callable[..., Any], arguments: Callable[[int], tuple[Any, ...]], megabytes: int
+    allocate: Callable[..., Any], arguments: Callable[[int], tuple[Any, ...]]
 ) -> None:
-    reading = memory.peak_memory(partial, allocate, *arguments(megabytes * MEGABYTE))
-    assert reading.size is not None, reading.reason
-    assert reading.size / MEGABYTE == pytest.approx(megabytes, rel=0.03, abs=1.0)
+    for megabytes in (0, 64):
+        reading = memory.peak_memory(partial, allocate, *arguments(megabytes * MEGABYTE))
+        assert reading.size is not None, reading.reason
+        assert reading.size / MEGABYTE == pytest.approx(megabytes, rel=0.03, abs=1.0)
 
 
 @needs_proc
@@ -170,6 +133,12 @@ def test_memory_meter_gives_reasons(call: Callable[[Any], Any], argument: Any, r
     assert reading.reason.startswith(reason)
 
 
+def test_memory_is_not_guessed_without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "CLEAR_REFS", tmp_path / "clear_refs")
+    reading = memory.peak_memory(partial, np.ones, 1)
+    assert reading == memory.Reading(None, "no /proc/self/clear_refs on this system")
+
+
 @needs_proc
 def test_edge_conv_needs_a_tenth_of_the_memory() -> None:
     """The meter and the operator together; the edge features alone take 84 MB."""
@@ -181,9 +150,3 @@ def test_edge_conv_needs_a_tenth_of_the_memory() -> None:
         peaks[name] = reading.size
     assert peaks["Conv2d+BatchNorm2d+max (DGCNN)"] > 2 * 84e6
     assert peaks["pointkernels"] <= peaks["Conv2d+BatchNorm2d+max (DGCNN)"] / 10
-
-
-def test_memory_is_not_guessed_without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(memory, "CLEAR_REFS", tmp_path / "clear_refs")
-    reading = memory.peak_memory(partial, np.ones, 1)
-    assert reading == memory.Reading(None, "no /proc/self/clear_refs on this system")

@@ -1,4 +1,4 @@
-"""Command line, files and tables of the benchmarks, and each of them from end to end."""
+"""Command line, files and pages of the benchmarks, and each of them from end to end."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import ball_query_bench
+import edgeconv_bench
+import fps_bench
 import knn_bench
+import neighborhood_bench
 import pytest
 import report
-import torch
 from harness import memory, records, runner, tables
 from harness.records import Measurement, Run
 
 from pointkernels import build_info
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-# ---- command line, files, tables
 
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
         (["--shapes", "nonsense"], "--shapes must be parts of labels, got nonsense; the labels are"),
-        (["--threads", "0"], "must be numbers of at least 1, separated by commas, got 0"),
         (["--threads", "1,x"], "must be numbers of at least 1, separated by commas, got 1,x"),
         (["--seconds", "0"], "must be a positive number, got 0"),
         (["--isa", "sse9"], "--isa must name some of "),
@@ -44,13 +41,6 @@ def test_wrong_arguments(arguments: list[str], error: str, tmp_path: Path, capsy
     with pytest.raises(SystemExit):
         runner.run(knn_bench.BENCHMARK, ["--quick", *arguments])
     assert error in capsys.readouterr().err
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_without_a_device(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        runner.run(knn_bench.BENCHMARK, ["--quick", "--device", "cuda"])
-    assert "--device cuda must have a CUDA device, got none" in capsys.readouterr().err
 
 
 def test_pointkernels_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,42 +137,27 @@ def test_committed_results_are_as_they_are_saved(path: Path, tmp_path: Path) -> 
     assert (tmp_path / "x.json").read_text() == path.read_text()
 
 
-# ---- from end to end
-
-
-def run_script(script: str, *arguments: str) -> str:
-    command = [sys.executable, "-W", "ignore", str(BENCHMARKS / script), *arguments]
-    result = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, cwd=BENCHMARKS.parent.parent
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
 @pytest.mark.parametrize(
-    ("name", "reference", "extra"),
+    ("benchmark", "reference", "extra"),
     [
-        ("knn", "torch cdist+topk", ["--isa", ",".join(build_info()["isas_usable"])]),
-        ("fps", "torch loop", ["--threads", "1,2"]),
-        ("edgeconv", "Conv2d+BatchNorm2d+max (DGCNN)", []),
-        ("ball_query", "torch cdist+topk", []),
-        ("neighborhood", "torch indexing", []),
+        (knn_bench, "torch cdist+topk", ["--isa", ",".join(build_info()["isas_usable"])]),
+        (fps_bench, "torch loop", ["--threads", "1,2"]),
+        (edgeconv_bench, "Conv2d+BatchNorm2d+max (DGCNN)", []),
+        (ball_query_bench, "torch cdist+topk", []),
+        (neighborhood_bench, "torch indexing", []),
     ],
+    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_from_end_to_end(name: str, reference: str, extra: list[str], tmp_path: Path) -> None:
+def test_every_benchmark(
+    benchmark: Any, reference: str, extra: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "result.json"
-    printed = run_script(f"{name}_bench.py", "--quick", "--output", str(path), *extra)
+    assert runner.run(benchmark.BENCHMARK, ["--quick", "--no-memory", "--output", str(path), *extra]) == 0
     found = records.load(path)
-    about, rows = found.environment, found.measurements
-    assert found.benchmark == name
-    assert {"torch", "pointkernels", "python", "compiler"} <= about["versions"].keys()
-    assert about["device"] == "cpu"
-    assert about["device_name"]
-    assert about["isa"] in build_info()["isas_usable"]
-    assert about["date"].endswith("+00:00")
-    assert f"benchmarks/{name}_bench.py --quick --output" in about["command"]
+    rows = found.measurements
+    assert found.environment["isa"] in build_info()["isas_usable"]
     assert {m.status for m in rows} <= {"ok", "left out"}
-    assert {m.package for m in rows if m.status == "ok"} - {None} <= about["versions"].keys()
+    assert {m.package for m in rows if m.status == "ok"} - {None} <= found.environment["versions"].keys()
     ours = [m for m in rows if m.ours]
     isas = 1 if "--isa" not in extra else len(build_info()["isas_usable"])
     threads = 1 if "--threads" not in extra else 2
@@ -190,8 +165,21 @@ def test_from_end_to_end(name: str, reference: str, extra: list[str], tmp_path: 
     for m in [*ours, *(m for m in rows if m.contender == reference)]:
         assert 0 < m.lower <= m.median <= m.upper  # type: ignore[operator]
         assert m.ratio_lower <= m.ratio <= m.ratio_upper  # type: ignore[operator]
-        assert m.rounds >= 1
-        assert (m.peak_memory is not None) == memory.peak_can_be_reset(), m.note
-        assert m.case in printed
-    markdown = run_script("report.py", str(path))
-    assert all(f"| {m.case} | {m.threads} |" in markdown for m in rows)
+    capsys.readouterr()
+    assert report.main([str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"| {m.case} | {m.threads} |" in printed for m in rows)
+
+
+def test_a_program_from_end_to_end(tmp_path: Path) -> None:
+    """As a user starts it, from elsewhere, with peak memory."""
+    path = tmp_path / "result.json"
+    script = Path(knn_bench.__file__)
+    command = [sys.executable, "-W", "ignore", str(script), "--quick", "--shapes", "cube", "--output", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = records.load(path)
+    assert "benchmarks/knn_bench.py --quick --shapes cube --output" in found.environment["command"]
+    ours = next(m for m in found.measurements if m.ours)
+    assert ours.case in done.stdout
+    assert (ours.peak_memory is not None) == memory.peak_can_be_reset(), ours.note
