@@ -1,19 +1,16 @@
-"""What the GPU report measures, without a GPU: floors, operators, graphs, a training step, workers."""
+"""What the workers of the GPU report measure, without a GPU: floors, operators, graphs, a training step."""
 
 from __future__ import annotations
 
 import json
-from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fps_bench
 import pytest
-import torch
-from gpu import cases, floors, kernels, markdown, operators, training, worker
+from gpu import cases, floors, operators, training, worker
 from harness import timing
 from harness.contenders import Settings, Verdict
 
@@ -25,16 +22,23 @@ CPU = operators.plan("cpu", compiled=False)
 
 def test_floors_are_those_of_the_design() -> None:
     """The design study's table, whose numbers are rounded and count bytes a little differently."""
-    small = floors.knn(32, 1024, 3, 20, floors.ASSUMED)
-    assert small.limit == "arithmetic"
-    assert small.seconds == pytest.approx(6.0e-6, rel=0.1)
-    assert floors.knn(32, 1024, 64, 20, floors.ASSUMED).seconds == pytest.approx(8.7e-6, rel=0.02)
-    large = floors.knn(1, 1_000_000, 3, 16, floors.ASSUMED)
-    assert (large.limit, large.seconds) == ("comparisons", pytest.approx(215e-6, rel=0.01))
-    samples = floors.farthest_point_sampling(32, 1024, 512, floors.ASSUMED)
-    assert (samples.limit, samples.seconds) == ("chain of samples", pytest.approx(23e-6, rel=0.02))
-    layer = floors.edge_conv(32, 1024, 20, 64, 64, False, floors.ASSUMED)
-    assert (layer.limit, layer.seconds) == ("arithmetic", pytest.approx(8e-6, rel=0.1))
+    machine = floors.ASSUMED
+    for floor, limit, seconds, within in [
+        (floors.knn(32, 1024, 3, 20, machine), "arithmetic", 6.0e-6, 0.1),
+        (floors.knn(32, 1024, 64, 20, machine), "tensor cores", 8.7e-6, 0.02),
+        (floors.knn(1, 1_000_000, 3, 16, machine), "comparisons", 215e-6, 0.01),
+        (floors.farthest_point_sampling(32, 1024, 512, machine), "chain of samples", 23e-6, 0.02),
+        (floors.edge_conv(32, 1024, 20, 64, 64, False, machine), "arithmetic", 8e-6, 0.1),
+    ]:
+        assert (floor.limit, floor.seconds) == (limit, pytest.approx(seconds, rel=within))
+    layer, both = (floors.edge_conv_two_layer(32, 2048, 40, (64, 64, 64), way, machine) for way in (False, True))
+    assert (layer.limit, both.seconds) == ("tensor cores", pytest.approx(3 * layer.seconds))
+    for floor in (
+        floors.gather(32, 1024, 1024, 16, 64, False, machine),
+        floors.chamfer(1, 16384, 16384, machine),
+        floors.ball_query(32, 1024, 512, 32, machine),
+    ):
+        assert floor.limit == "memory"
 
 
 def test_every_case_has_a_floor_and_a_name_of_its_own() -> None:
@@ -59,15 +63,6 @@ def test_operators_are_measured(timed: cases.Timed) -> None:
         assert 0 < lower <= median <= upper
 
 
-def test_copies_take_turns() -> None:
-    called: list[int] = []
-    contenders = [operators.Contender("a", lambda n=n: called.append(n)) for n in range(3)]  # type: ignore[misc]
-    contender = operators.rotated(contenders)
-    for _ in range(5):
-        contender.call()
-    assert called == [0, 1, 2, 0, 1]
-
-
 class FixedClock:
     """Every call takes so long."""
 
@@ -89,71 +84,28 @@ def test_a_long_sampling_is_timed_in_part() -> None:
     assert found["rows"][0]["call"][1] == pytest.approx(2.0)
 
 
-class FakeCuda:
-    """What capturing takes of torch.cuda: a graph replays the calls that were made within it."""
-
-    def __init__(self, failing: str = "") -> None:
-        self.failing = failing
-        self.capturing: list[str] | None = None
-        self.calls: list[str] = []
-
-    def called(self, name: str) -> None:
-        if self.capturing is None:
-            self.calls.append(name)
-        elif name == self.failing:
-            raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
-        else:
-            self.capturing.append(name)
-
-    @contextmanager
-    def graph(self, graph: Namespace) -> Iterator[None]:
-        self.capturing = graph.recorded
-        yield
-        self.capturing = None  # not after an error
-
-    def new_graph(self) -> Namespace:
-        recorded: list[str] = []
-        return Namespace(recorded=recorded, replay=lambda: self.calls.extend(f"replayed {name}" for name in recorded))
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-        stream = Namespace(wait_stream=lambda _: None)
-        monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
-        monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
-        monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
-        monkeypatch.setattr(torch.cuda, "CUDAGraph", self.new_graph)
-        monkeypatch.setattr(torch.cuda, "graph", self.graph)
-        return self
-
-
-def test_graphs_are_captured_warm_and_replayed_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda = FakeCuda().install(monkeypatch)
-    contender = operators.Contender("ours", lambda: None)
-    found = operators.captured(contender, [lambda n=n: cuda.called(n) for n in ("a", "b")])  # type: ignore[misc]
-    assert found.name == "ours [graph]"
-    assert cuda.calls == ["a", "a", "b", "b"]
-    cuda.calls.clear()
-    for _ in range(3):
-        found.call()
-    assert cuda.calls == ["replayed a", "replayed b", "replayed a"]
-
-
 @pytest.mark.parametrize("failing", ["", "pointkernels"])
 def test_time_on_the_device_is_that_of_graphs(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda = FakeCuda(failing).install(monkeypatch)
+    """Ours and those that can be captured are timed as graphs, too; a failed capture spoils the process."""
+
+    def captured(contender: operators.Contender, calls: list[Callable[[], Any]]) -> operators.Contender:
+        assert len(calls) == CPU.copies
+        if contender.name == failing:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
+        return replace(contender, name=contender.name + operators.GRAPH)
+
+    monkeypatch.setattr(operators, "captured", captured)
     names = ("pointkernels", "torch cdist+topk", "reference that waits")
-    contenders = [operators.Contender(n, lambda n=n: cuda.called(n), n.split(" ")[0]) for n in names]  # type: ignore[misc]
-    contenders[2] = replace(contenders[2], package="torch")
+    contenders = [operators.Contender(name, lambda: None, "torch") for name in names]
     problem = operators.Problem(contenders, lambda *_: Verdict(), {"torch loop": "too long", "faiss": "absent"})
     timed = cases.cases(dry_run=True)[0]
     timed = replace(timed, benchmark=replace(timed.benchmark, problem=lambda *_: problem))
-    plan = replace(CPU, clock=FixedClock(0.1), graphs=True)
-    found = operators.measure(timed, plan, floors.ASSUMED)
+    found = operators.measure(timed, replace(CPU, clock=FixedClock(0.1), graphs=True), floors.ASSUMED)
     rows = {row["contender"]: row for row in found["rows"]}
     if failing:  # nothing that this process measures from here on could be trusted
         assert found["unusable"]
-        assert rows["pointkernels"]["status"] == "failed"
         text = "cannot be captured in a CUDA graph: CUDA error: operation not permitted when stream is capturing"
-        assert rows["pointkernels"]["note"] == text
+        assert (rows["pointkernels"]["status"], rows["pointkernels"]["note"]) == ("failed", text)
     else:
         assert found["note"] == "torch loop: too long"
         assert ["device" in row for row in rows.values()] == [True, True, False]
@@ -216,62 +168,3 @@ def test_a_worker_without_time_says_so(tmp_path: Path) -> None:
     assert worker.work(task(tmp_path / "found.json", seconds=-1.0)) == 0
     found = json.loads((tmp_path / "found.json").read_text())["cases"]
     assert {case["note"] for case in found} == {"no time was left"}
-
-
-def test_floors_of_what_bytes_do_not_bound() -> None:
-    """Each is of the limit that its docstring names, and grows with the work."""
-    machine = floors.ASSUMED
-    million = floors.knn(1, 1_000_000, 3, 16, machine)
-    assert million.limit == "comparisons"
-    assert million.seconds == pytest.approx(1e6 * 900 * 8 / 32 / (132 * 4 * 1.98e9))
-    layer = floors.edge_conv_two_layer(32, 2048, 40, (64, 64, 64), False, machine)
-    assert layer.limit == "tensor cores"
-    with_gradient = floors.edge_conv_two_layer(32, 2048, 40, (64, 64, 64), True, machine)
-    assert with_gradient.seconds == pytest.approx(3 * layer.seconds)
-    assert floors.gather(32, 1024, 1024, 16, 64, False, machine).limit == "memory"
-    assert floors.chamfer(32, 1024, 1024, machine).limit == "arithmetic"
-    assert floors.chamfer(1, 16384, 16384, machine).limit == "memory"
-    assert floors.ball_query(32, 1024, 512, 32, machine).limit == "memory"
-
-
-# ---- kernels
-
-
-def event(name: str, start: float, microseconds: float, category: str = "kernel") -> dict[str, Any]:
-    arguments = {"grid": [8, 1, 1], "block": [128, 1, 1], "registers per thread": 40, "shared memory": 512}
-    return {"cat": category, "name": name, "ts": start, "dur": microseconds, "args": arguments}
-
-
-KNN = "void pointkernels::cuda::(anonymous namespace)::knn_kernel<float, 1>(pointkernels::cuda::KnnArguments<float>)"
-
-
-def test_the_launches_of_a_call_are_read_from_a_trace() -> None:
-    """In the order of the call, whatever that of the trace; what the host does is no launch."""
-    calls = [
-        [event("Memset (Device)", 10.0 * n, 1.0, "gpu_memset"), event(KNN, 10.0 * n + 2, 5.0 + n)] for n in range(3)
-    ]
-    host = {"cat": "cpu_op", "name": "aten::empty", "ts": 0.0, "dur": 99.0}
-    found = kernels.read([host, *calls[1], *calls[0], *calls[2]], 3)
-    assert (found["launches"], found["microseconds"]) == (2, 7)
-    first, second = found["kernels"]
-    assert (first["name"], first["times"], first["microseconds"]) == ("Memset", 1, 1)
-    assert (second["name"], second["microseconds"]) == ("knn_kernel<float, 1>", 6)
-    assert (second["grid"], second["block"], second["registers"], second["shared"]) == ([8, 1, 1], [128, 1, 1], 40, 512)
-
-
-def test_calls_that_differ_are_summed_by_kernel() -> None:
-    found = kernels.read([event("a", 0, 1.0), event("b", 1, 2.0), event("a", 2, 3.0)], 2)
-    assert found["launches"] == 1.5
-    assert [(row["name"], row["times"], row["microseconds"]) for row in found["kernels"]] == [
-        ("a", 1, 2),
-        ("b", 0.5, 2),
-    ]
-
-
-def test_kernels_of_a_case_on_a_cpu() -> None:
-    """Where there are none; the profiler runs all the same."""
-    found = kernels.measure(cases.cases(dry_run=True)[0], operators.plan("cpu", compiled=False))
-    assert (found["launches"], found["kernels"], found["rows"]) == (0, [], [])
-    text = "\n".join(markdown._kernels({"cases": [found, {"case": "x", "rows": [], "error": "E"}]}, {}))
-    assert "| 0 launches |" in text
-    assert "| x |  |  |  |  |  | E |" in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 import time
@@ -178,14 +177,6 @@ def test_the_report_in_markdown() -> None:
         assert line in text
     assert "cluster" not in text
     assert markdown.render(Report({})).startswith("# GPU report")
-
-
-def test_the_report_in_json(tmp_path: Path) -> None:
-    report = Report({}, [Finding("a", "ok", found={"x": [math.inf, 1.0]})])
-    findings.write(tmp_path / "new" / "report.json", report.as_json())
-    content = json.loads((tmp_path / "new" / "report.json").read_text())
-    assert content["findings"][0]["found"] == {"x": ["inf", 1.0]}
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.json"]
 
 
 @pytest.mark.parametrize(
