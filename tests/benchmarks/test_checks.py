@@ -20,9 +20,6 @@ from pointkernels import ball_query, farthest_point_sampling, knn
 QUICK = Settings(quick=True)
 
 
-# ---- checks
-
-
 def some_neighbors() -> tuple[knn_bench.NeighborCheck, Tensor]:
     points = torch.rand(2, 90, 3, generator=torch.Generator().manual_seed(3))
     check = knn_bench.NeighborCheck(points, 6)

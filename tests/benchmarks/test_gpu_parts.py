@@ -232,27 +232,20 @@ def test_prototypes_are_read_and_shown(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert (found.status, found.note, found.found) == ("dry run", "compiled, not run", {})
 
 
-@pytest.mark.parametrize(
-    ("case", "note"),
-    [
+def test_a_wrong_prototype_has_no_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for case, note in [
         ({"status": "wrong"}, "a of g: wrong"),
         ({"status": "ok", "seconds": 1e-9}, "a of g must take 5e-07 to 1 s, got 1e-09"),
         ({"status": "ok"}, "a of g must take 5e-07 to 1 s, got None"),
-    ],
-)
-def test_a_wrong_prototype_has_no_time(
-    case: dict[str, Any], note: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    found = prototypes(monkeypatch, tmp_path, [{"group": "g", "name": "a", **case}, CASES[1]])
-    assert (found.status, found.note) == ("failed", note)
-    assert ["seconds" in kept for kept in found.found["cases"]] == [False, True]
+    ]:
+        found = prototypes(monkeypatch, tmp_path, [{"group": "g", "name": "a", **case}, CASES[1]])
+        assert (found.status, found.note) == ("failed", note)
+        assert ["seconds" in kept for kept in found.found["cases"]] == [False, True]
 
 
-@pytest.mark.parametrize(("dry_run", "status"), [(True, "dry run"), (False, "unavailable")])
-def test_without_a_compiler_the_command_is_given(
-    dry_run: bool, status: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_a_compiler_the_command_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(programs, "nvcc", lambda: None)
-    found = alternatives.alternatives(Context(dry_run, tmp_path, Report({}), None), 15)
-    assert found.status == status
-    assert "arch=compute_90,code=sm_90" in found.commands[0]
+    for dry_run, status in [(True, "dry run"), (False, "unavailable")]:
+        found = alternatives.alternatives(Context(dry_run, tmp_path, Report({}), None), 15)
+        assert found.status == status
+        assert "arch=compute_90,code=sm_90" in found.commands[0]

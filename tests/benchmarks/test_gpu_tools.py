@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from gpu import cases, exercise, kernels, markdown, ncu, operators, parts, sanitizer, sanitizing, worker
@@ -22,7 +23,6 @@ TRACE = """{
   "args": {"External id": 1, "Ev Idx": 0}},
  {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernelExC", "pid": 7, "tid": 7, "ts": 4861741.0, "dur": 6.1,
   "args": {"cbid": 430, "correlation": 9}},
- {"ph": "s", "id": 9, "pid": 7, "tid": 7, "ts": 4861741.0, "cat": "ac2g", "name": "ac2g"},
  {"ph": "X", "cat": "gpu_memset", "name": "Memset (Device)", "pid": 0, "tid": 7, "ts": 4861742.5, "dur": 1.312,
   "args": {"device": 0, "stream": 7, "correlation": 8, "bytes": 32768, "memory bandwidth (GB/s)": 24.9}},
  {"ph": "X", "cat": "kernel", "pid": 0, "tid": 7, "ts": 4861749.004, "dur": 104.863,
@@ -31,8 +31,6 @@ TRACE = """{
    "registers per thread": 120, "shared memory": 21568, "blocks per SM": 15.5, "warps per SM": 62.1,
    "grid": [2048, 1, 1], "block": [128, 1, 1], "est. achieved occupancy %": 25}},
  {"ph": "f", "id": 9, "pid": 0, "tid": 7, "ts": 4861749.004, "cat": "ac2g", "name": "ac2g", "bp": "e"},
- {"ph": "X", "cat": "cuda_runtime", "name": "cudaDeviceSynchronize", "pid": 7, "tid": 7, "ts": 4861760.0, "dur": 95.0,
-  "args": {"cbid": 165, "correlation": 10}},
  {"ph": "X", "cat": "overhead", "name": "Activity Buffer Request", "pid": -1, "tid": 0, "ts": 4861700.0, "dur": 900.0},
  {"name": "process_name", "ph": "M", "ts": 4861700.0, "pid": 0, "tid": 0, "args": {"name": "python"}},
  {"name": "Iteration Start: PyTorch Profiler", "ph": "i", "s": "g", "pid": "Traces", "tid": "t", "ts": 4861700.0}
@@ -87,6 +85,20 @@ def test_one_call_of_each_for_a_program_that_watches(tmp_path: Path) -> None:
     task = worker.Task("once", "cpu", tmp_path / "once.json", 60.0, {})
     assert worker.work(task) == 0
     assert len(json.loads((tmp_path / "once.json").read_text())["cases"]) == 2
+
+
+def test_several_calls_are_read_in_their_order_or_summed_by_kernel() -> None:
+    def event(name: str, start: float, microseconds: float) -> dict[str, Any]:
+        arguments = {"grid": [8, 1, 1], "block": [128, 1, 1], "registers per thread": 40, "shared memory": 512}
+        return {"cat": "kernel", "name": name, "ts": start, "dur": microseconds, "args": arguments}
+
+    def read(*events: dict[str, Any], calls: int) -> list[tuple[Any, ...]]:
+        return [(r["name"], r["times"], r["microseconds"]) for r in kernels.read([*events], calls)["kernels"]]
+
+    alike = [[event("b", 10.0 * n, 1.0), event("a", 10.0 * n + 2, 5.0 + n)] for n in range(3)]
+    assert read(*alike[1], *alike[0], *alike[2], calls=3) == [("b", 1, 1), ("a", 1, 6)]
+    different = event("a", 0, 1.0), event("b", 1, 2.0), event("a", 2, 3.0)
+    assert read(*different, calls=2) == [("a", 1, 2), ("b", 0.5, 2)]
 
 
 def test_kernels_of_a_case_on_a_cpu() -> None:
