@@ -14,14 +14,19 @@ import torch
 from pointkernels._library import build_info, set_isa, set_knn_path
 
 ROOT = Path(__file__).resolve().parent.parent
-# For runs that ask how torch treats the operators, not what their loops compute: one device of each kind.
-FEWER = os.environ.get("POINTKERNELS_TEST_FEWER_DEVICES") == "1"
-ISAS = build_info()["isas_usable"][-1:] if FEWER else build_info()["isas_usable"]
+# For runs with a second torch, beside a complete one: one device of each kind, and nothing that never asks torch.
+ANOTHER_TORCH = os.environ.get("POINTKERNELS_TEST_ANOTHER_TORCH") == "1"
+SAME_FOR_EVERY_TORCH = (
+    "benchmarks/", "cpu/", "emulation/", "test_build.py", "test_build_distributions.py", "test_compiler_gates.py",
+    "test_predictions.py", "test_layers.py", "training/data/test_render.py",
+    "training/selftraining/test_selftraining_resume.py",
+)  # fmt: skip
+ISAS = build_info()["isas_usable"][-1:] if ANOTHER_TORCH else build_info()["isas_usable"]
 DEVICES = [f"cpu-{isa}" for isa in ISAS]
 OTHER_ISAS = DEVICES[:-1]
 if torch.cuda.is_available() and build_info()["cuda"]:
     DEVICES.append("cuda")
-if not FEWER:
+if not ANOTHER_TORCH:
     DEVICES.append("emulated")
 
 # Processes of `pytest -n` share the cores; with all of them each they would mostly wait for one another.
@@ -65,7 +70,7 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the devices that a test's markers exclude; mark what runs on a GPU; begin with what takes long."""
+    """Leave out what need not run here; mark what runs on a GPU; begin with what takes long."""
     for item in items:
         if getattr(getattr(item, "callspec", None), "params", {}).get("device") == "cuda":
             item.add_marker("cuda")
@@ -75,7 +80,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         on = None if callspec is None else callspec.params.get("device")
         too_large = on == "emulated" and item.get_closest_marker("too_large_to_emulate") is not None
         repeated = on in OTHER_ISAS and item.get_closest_marker("one_instruction_set") is not None
-        return too_large or repeated
+        path = item.path.relative_to(ROOT / "tests").as_posix()
+        known = ANOTHER_TORCH and path.startswith(SAME_FOR_EVERY_TORCH)
+        return too_large or repeated or known
 
     left_out = [item for item in items if is_excluded(item)]
     config.hook.pytest_deselected(items=left_out)

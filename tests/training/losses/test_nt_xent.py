@@ -97,7 +97,7 @@ def test_autocast_does_not_lower_the_precision() -> None:
     assert torch.equal(loss, nt_xent(first, second))
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("default")  # the compiler's own
 def test_compiles_as_one_graph(backend: str) -> None:
     torch.compiler.reset()
