@@ -169,7 +169,7 @@ class BuildExtension(build_ext if LACKING else cpp_extension.BuildExtension):
 def extension() -> tuple[Any, str]:
     """`pointkernels._C`, with the CUDA kernels where that is possible; and in words what it is built for, and why."""
     home, reason = choose_cuda()
-    sources = [ROOT / "csrc" / "library.cpp", ROOT / "csrc" / "module.cpp", *(ROOT / "csrc" / "cpu").glob("*.cpp")]
+    sources = [ROOT / "csrc" / "library.cpp", ROOT / "csrc" / "module.cpp", *(ROOT / "csrc" / "cpu").rglob("*.cpp")]
     defines = {"TORCH_TARGET_VERSION": TORCH_TARGET_VERSION, "POINTKERNELS_VERSION": VERSION}
     # -ffp-contract=off: the compiler may not fuse what the source does not, or indices would differ between builds.
     cxx = ["-std=c++17", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]

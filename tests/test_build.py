@@ -51,7 +51,7 @@ def test_environment_variable_limits_the_instruction_set(isa: str) -> None:
 def test_isa_objects_export_only_their_tables(isa: str, tmp_path: Path) -> None:
     """A weak symbol compiled for AVX-512 could become the copy that every machine runs."""
     target = tmp_path / "isa.o"
-    source = ROOT / "csrc" / "cpu" / f"isa_{isa}.cpp"
+    source = ROOT / "csrc" / "cpu" / "builds" / f"isa_{isa}.cpp"
     subprocess.run(["g++", "-std=c++17", "-O1", "-c", source, "-o", target], check=True)
     command = ["nm", "-C", "--defined-only", "--extern-only", target]  # address, kind, name; weak ones included
     symbols = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -85,7 +85,7 @@ def test_cuda_build_is_described_for_nvcc(setup_py: Callable[[str], dict[str, An
     assert not any("," in argument for argument in arguments["nvcc"])
     assert any(argument.startswith("-DPOINTKERNELS_CUDA_ARCHITECTURES=7.5,8.0") for argument in arguments["cxx"])
     sources = set(built["EXTENSION"].sources)
-    assert {"csrc/cuda/knn.cu", "csrc/cuda/knn_binding.cpp", "csrc/cpu/knn.cpp"} <= sources
+    assert {"csrc/cuda/knn.cu", "csrc/cuda/knn_binding.cpp", "csrc/cpu/search/knn.cpp"} <= sources
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")

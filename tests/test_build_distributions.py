@@ -140,7 +140,7 @@ def test_compiling_shows_a_line_a_file(monkeypatch: pytest.MonkeyPatch, capfd: p
     built = runpy.run_path("setup.py")
     capfd.readouterr()
     lines = [
-        f"[1/3] g++ -MMD -MF /t/knn.o.d -O3 -c {ROOT}/csrc/cpu/knn.cpp -o /t/knn.o -DX",
+        f"[1/3] g++ -MMD -MF /t/knn.o.d -O3 -c {ROOT}/csrc/cpu/search/knn.cpp -o /t/knn.o -DX",
         f"[2/3] /cuda/bin/nvcc -O3 -c -c {ROOT}/csrc/cuda/knn.cu -o /t/knn.o",
         "knn.cpp:3: warning: [4/4] x -c y",
         "FAILED: /t/knn.o",
@@ -148,4 +148,4 @@ def test_compiling_shows_a_line_a_file(monkeypatch: pytest.MonkeyPatch, capfd: p
     with built["shown_progress"]():
         subprocess.run(["printf", "%s\n", *lines], check=True, stdout=1)
     shown = re.sub(r" \d+ s:", " 0 s:", capfd.readouterr().out).splitlines()
-    assert shown == ["[1/3] 0 s: csrc/cpu/knn.cpp", "[2/3] 0 s: csrc/cuda/knn.cu", *lines[2:]]
+    assert shown == ["[1/3] 0 s: csrc/cpu/search/knn.cpp", "[2/3] 0 s: csrc/cuda/knn.cu", *lines[2:]]

@@ -194,7 +194,7 @@ def compiler() -> str | None:
 @pytest.mark.parametrize("name", ["scalar", "avx2", "avx512"])
 def test_code_for_an_instruction_set_exports_nothing_that_others_may_link(name: str, tmp_path: Path) -> None:
     """A weak symbol compiled for AVX-512 may become the copy that every machine runs."""
-    source = Path(__file__).parent.parent / "csrc" / "cpu" / f"isa_{name}.cpp"
+    source = Path(__file__).parent.parent / "csrc" / "cpu" / "builds" / f"isa_{name}.cpp"
     unoptimised = [str(compiler()), "-std=c++17", "-O0", "-w", "-c", str(source), "-o", str(tmp_path / "object.o")]
     subprocess.run(unoptimised, check=True)
     symbols = subprocess.run(["nm", "-C", tmp_path / "object.o"], capture_output=True, text=True, check=True).stdout

@@ -5,9 +5,9 @@
 # ThreadSanitizer is not run, because it could not tell right from wrong here: the threads are those of torch, whose
 # OpenMP run-time is not built for it, so it does not see that a parallel loop starts and ends and reports every result
 # as a race. What takes its place: units of work write disjoint rows and share nothing else that is written but an
-# atomic flag (csrc/cpu/parallel.h) and the counters by which threads claim them (csrc/cpu/claims.h), which
+# atomic flag (csrc/cpu/threads/parallel.h) and the counters by which threads claim them (csrc/cpu/threads/work_queue.h), which
 # tests/cpu/test_claims.py runs under ThreadSanitizer on threads of its own, as tests/cpu/test_team.py does with the threads
-# that wait for each other (csrc/cpu/team.h); and the tests demand equal results of 1, 2, 3 and 5 threads.
+# that wait for each other (csrc/cpu/threads/team.h); and the tests demand equal results of 1, 2, 3 and 5 threads.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,6 @@
 // Threads claim units of one kind, wait for all of them, and read in units of another kind what the first have written,
 // as a search packs points and then looks at them. Prints the sum of what they read, once by Claims and once by Shares.
-#include "../../csrc/cpu/claims.h"
+#include "../../csrc/cpu/threads/work_queue.h"
 
 #include <atomic>
 #include <cstdio>

@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "../../csrc/cpu/isa_table.h"
+#include "../../csrc/cpu/builds/isa_table.h"
 
 namespace {
 

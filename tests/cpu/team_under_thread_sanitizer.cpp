@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "../../csrc/cpu/team.h"
+#include "../../csrc/cpu/threads/team.h"
 
 using pointkernels::Team;
 

@@ -29,7 +29,7 @@ def compile_for_arm(*arguments: str | Path) -> None:
 
 @pytest.mark.skipif(NM is None, reason="needs nm for aarch64")
 def test_the_loops_compile_and_export_nothing_that_others_may_link(tmp_path: Path) -> None:
-    compile_for_arm("-c", CPU / "isa_neon.cpp", "-o", tmp_path / "neon.o")
+    compile_for_arm("-c", CPU / "builds" / "isa_neon.cpp", "-o", tmp_path / "neon.o")
     symbols = subprocess.run([str(NM), "-C", tmp_path / "neon.o"], capture_output=True, text=True, check=True).stdout
     assert "pointkernels::kNeonFloat" in symbols
     assert [line for line in symbols.splitlines() if " W " in line or " V " in line] == []
@@ -38,7 +38,7 @@ def test_the_loops_compile_and_export_nothing_that_others_may_link(tmp_path: Pat
 @pytest.mark.skipif(not ON_ARM and EMULATOR is None, reason="needs qemu-aarch64 (apt install qemu-user)")
 def test_vectors_and_loops_equal_the_scalar_build(tmp_path: Path) -> None:
     program = tmp_path / "compare"
-    compile_for_arm("-static", "-DPOINTKERNELS_NEON", PROGRAM, CPU / "isa_scalar.cpp", "-o", program)
+    compile_for_arm("-static", "-DPOINTKERNELS_NEON", PROGRAM, CPU / "builds" / "isa_scalar.cpp", "-o", program)
     command = [str(program)] if ON_ARM else [str(EMULATOR), str(program)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, "")

@@ -1,0 +1,264 @@
+// Which projection a cloud is searched by, and the images of its points (projection.h).
+#include "projection.h"
+
+#include <algorithm>
+
+#include "../simd/isa.h"
+#include "packed_clouds.h"
+#include "../linear/products.h"
+
+namespace pointkernels {
+
+namespace {
+
+// A few points tell in which directions all differ: 128 rule out as many candidates as principal components of 1,024
+// points do, within a tenth.
+constexpr int64_t kSampled = 128;
+// Sampled queries that tell how many candidates a projection leaves.
+constexpr int64_t kProbes = 12;
+
+template <typename T>
+AlignedArray<T> packed(const T* rows, int64_t count, int64_t dims) {
+  AlignedArray<T> blocks(blocks_of(count) * kBlock * dims);
+  isa_kernels<T>().pack(rows, count, dims, blocks.data());
+  return blocks;
+}
+
+// Points spread evenly over a cloud, less their mean, and so that the largest coordinate is 1.
+template <typename T>
+class Sample {
+ public:
+  Sample(const T* points, int64_t count, int64_t dims)
+      : count_(std::min(count, kSampled)), dims_(dims), center_(dims), rows_(count_ * dims) {
+    std::vector<double> sum(dims, 0);
+    for (int64_t i = 0; i < count_; ++i) {
+      const T* from = points + count * i / count_ * dims;
+      for (int64_t d = 0; d < dims; ++d) sum[d] += static_cast<double>(from[d]);
+    }
+    for (int64_t d = 0; d < dims; ++d) center_[d] = static_cast<T>(sum[d] / static_cast<double>(count_));
+    for (int64_t i = 0; i < count_; ++i) {
+      const T* from = points + count * i / count_ * dims;
+      for (int64_t d = 0; d < dims; ++d) rows_[i * dims + d] = from[d] - center_[d];
+    }
+    T largest = 0;
+    for (const T x : rows_) largest = std::max(largest, std::abs(x));
+    if (largest == 0) return;
+    for (T& x : rows_) x /= largest;
+  }
+
+  int64_t count() const { return count_; }
+  const T* center() const { return center_.data(); }
+  const T* rows() const { return rows_.data(); }
+
+  // Directions in which the points differ, those of the largest differences first: some of the points, turned towards
+  // the principal components by one step of subspace iteration.
+  std::vector<T> directions(int64_t wanted) const {
+    std::vector<T> chosen(wanted * dims_);
+    for (int64_t j = 0; j < wanted; ++j) std::copy_n(rows() + count_ * j / wanted * dims_, dims_, &chosen[j * dims_]);
+    const std::vector<T> images = projected(chosen, wanted);
+    std::fill(chosen.begin(), chosen.end(), T{0});
+    add_transposed_product(Rows<T>(images.data(), count_, wanted), Rows<T>(rows(), count_, dims_), chosen.data());
+    isa_kernels<T>().projection->orthonormalize(chosen.data(), wanted, dims_);
+    return chosen;
+  }
+
+  std::vector<T> projected(const std::vector<T>& directions, int64_t count) const {
+    std::vector<T> images(count_ * count);
+    multiply(Rows<T>(rows(), count_, dims_), Panels<T>(directions.data(), dims_, count, 1, dims_), images.data(),
+             count);
+    return images;
+  }
+
+ private:
+  int64_t count_, dims_;
+  std::vector<T> center_, rows_;
+};
+
+// Squared distances of kProbes points, spread evenly, to all `count` of them.
+template <typename T>
+std::vector<T> probed_distances(const T* rows, int64_t count, int64_t dims) {
+  const IsaKernels<T>& isa = isa_kernels<T>();
+  const int64_t tile = isa.feature_tile, row = blocks_of(count) * kBlock;
+  const AlignedArray<T> blocks = packed(rows, count, dims);
+  const Candidates<T> candidates{blocks.data(), kBlock * dims, kBlock, dims, nullptr, nullptr, row / kBlock, 0};
+  std::vector<T> queries(tile * dims), distances((kProbes + tile) * row);
+  for (int64_t begin = 0; begin < kProbes; begin += tile) {
+    for (int64_t q = 0; q < tile; ++q) {
+      const T* from = rows + count * std::min(begin + q, kProbes - 1) / kProbes * dims;
+      for (int64_t d = 0; d < dims; ++d) queries[d * tile + q] = from[d];
+    }
+    isa.distances(queries.data(), tile, candidates, distances.data() + begin * row, row, nullptr, kLeaf);
+  }
+  return distances;
+}
+
+// What part of a cloud's points a search by these images is expected to look at in full.
+template <typename T>
+double part_left(const std::vector<T>& whole, const std::vector<T>& images, int64_t sampled, int64_t wanted) {
+  const int64_t row = blocks_of(sampled) * kBlock;
+  int64_t left = 0;
+  for (int64_t q = 0; q < kProbes; q += kPointTile) {
+    T nearest[kPointTile] = {};
+    isa_kernels<T>().thresholds(images.data() + q * row, row, row, wanted, nearest);
+    for (int64_t i = 0; i < kPointTile; ++i) {
+      const T *exact = whole.data() + (q + i) * row, *image = images.data() + (q + i) * row;
+      T bound = 0;
+      for (int64_t j = 0; j < sampled; ++j) bound = image[j] <= nearest[i] && exact[j] > bound ? exact[j] : bound;
+      for (int64_t j = 0; j < sampled; ++j) left += image[j] <= bound;
+    }
+  }
+  return static_cast<double>(left) / static_cast<double>(kProbes * sampled);
+}
+
+// Cycles that searches are expected to take, but for what all have in common (Zen 5, fitted to features and layers of
+// DGCNN with 32 to 256 channels).
+template <typename T>
+class Cost {
+ public:
+  explicit Cost(const ProjectedSearch<T>& search)
+      : count_(static_cast<double>(search.count)),
+        queries_(static_cast<double>(search.query_count)),
+        dims_(static_cast<double>(search.dims)),
+        pair_(1.15 / (2 * static_cast<double>(isa_kernels<T>().projection->lanes))) {}
+
+  double without_image() const { return queries_ * count_ * dims_ * pair_; }
+
+  // When a query has to look at so many points in full.
+  double with_image(int64_t image, double left) const {
+    constexpr double kKept = 0.55;      // the distance of a pair of images
+    constexpr double kLeft = 0.5;       // a coordinate of a point left, which is brought together with those of others
+    constexpr double kProjected = 0.4;  // a coordinate of a point that gets an image
+    constexpr double kPrepared = 150'000;
+    const double each = count_ * (static_cast<double>(image) * pair_ + kKept) + kLeft * dims_ * left;
+    return queries_ * each + (count_ + queries_) * dims_ * kProjected + kPrepared;
+  }
+
+ private:
+  double count_, queries_, dims_;
+  double pair_;  // a coordinate of a pair: a vector of them takes half a cycle at the least
+};
+
+// Looks for the number of coordinates by which a search takes least.
+template <typename T>
+class Choice {
+ public:
+  Choice(const ProjectedSearch<T>& search, const Cost<T>& cost, double least, const Sample<T>& sample)
+      : search_(search),
+        cost_(cost),
+        least_(least),
+        sample_(sample),
+        wanted_(
+            std::clamp<int64_t>((search.wanted * sample.count() + search.count - 1) / search.count, 1, sample.count())),
+        whole_(probed_distances(sample.rows(), sample.count(), search.dims)) {}
+
+  int64_t image_dims() const { return best_; }  // or 0: none
+
+  // Tries images in the first `from`, `from` + kImageStep and so on up to `most` of these directions. False when more
+  // will not help.
+  bool try_images(const std::vector<T>& directions, int64_t from, int64_t most) {
+    constexpr double kHopeless = 0.4;
+    const std::vector<T> images = sample_.projected(directions, most);
+    std::vector<T> first(sample_.count() * most);
+    double part = 1;
+    for (int64_t image = from; image <= most; image += kImageStep) {
+      for (int64_t i = 0; i < sample_.count(); ++i) std::copy_n(&images[i * most], image, &first[i * image]);
+      part = part_left(whole_, probed_distances(first.data(), sample_.count(), image), sample_.count(), wanted_);
+      const double time = cost_.with_image(image, part * static_cast<double>(search_.count));
+      if (time < least_) {
+        least_ = time;
+        best_ = image;
+      } else if (best_ > 0) {
+        return false;
+      }
+    }
+    return part < kHopeless && cost_.with_image(most + kImageStep, static_cast<double>(search_.wanted)) < least_;
+  }
+
+ private:
+  const ProjectedSearch<T>& search_;
+  const Cost<T>& cost_;
+  double least_;
+  const Sample<T>& sample_;
+  int64_t wanted_;  // in the sample
+  std::vector<T> whole_;
+  int64_t best_ = 0;
+};
+
+// At least the norm of the matrix with these rows, up to rounding in double: the root of what bounds the eigenvalues of
+// its product with its transpose, whose rows' absolute sums do.
+template <typename T>
+double norm_bound(const std::vector<T>& rows, int64_t count, int64_t dims) {
+  double most = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    double sum = 0;
+    for (int64_t j = 0; j < count; ++j) {
+      double product = 0;
+      for (int64_t d = 0; d < dims; ++d) {
+        product += static_cast<double>(rows[i * dims + d]) * static_cast<double>(rows[j * dims + d]);
+      }
+      sum += std::abs(product);
+    }
+    most = std::max(most, sum);
+  }
+  return std::sqrt(most) * (1 + 1e-12 * static_cast<double>(dims));
+}
+
+}  // namespace
+
+bool projection_may_pay(int64_t largest_cloud, int64_t dims, int64_t wanted) {
+  return dims > 2 * kImageStep && largest_cloud >= 2 * kSampled && wanted <= largest_cloud / 4;
+}
+
+template <typename T>
+Image<T> image_for(const ProjectedSearch<T>& search, bool always) {
+  constexpr double kWorthwhile = 0.92;
+  // Squares within these neither overflow nor vanish beside the slack for rounding.
+  constexpr T kLeast = sizeof(T) == 4 ? static_cast<T>(1e-20) : static_cast<T>(1e-200);
+  constexpr T kMost = sizeof(T) == 4 ? static_cast<T>(1e30) : static_cast<T>(1e200);
+  if (search.count == 0 || search.query_count == 0) return {};
+  const Cost<T> cost(search);
+  const double least = kWorthwhile * cost.without_image();
+  const bool may_pay = projection_may_pay(search.count, search.dims, search.wanted) &&
+                       cost.with_image(kImageStep, static_cast<double>(search.wanted)) < least;
+  if (!always && !may_pay) return {};
+
+  const Sample<T> sample(search.points, search.count, search.dims);
+  int64_t dims = kImageStep;
+  std::vector<T> directions = sample.directions(always ? kImageStep : kMostImageDims / 2);
+  if (!always) {
+    Choice<T> choice(search, cost, least, sample);
+    if (choice.try_images(directions, kImageStep, kMostImageDims / 2)) {
+      directions = sample.directions(kMostImageDims);
+      choice.try_images(directions, kMostImageDims / 2 + kImageStep, kMostImageDims);
+    }
+    dims = choice.image_dims();
+  }
+  if (dims == 0) return {};
+
+  const ProjectionKernels<T>& kernels = *isa_kernels<T>().projection;
+  T norm = kernels.largest_norm(search.points, search.count, search.dims, sample.center());
+  if (!(norm >= kLeast && norm <= kMost)) return {};
+  if (search.separate) {
+    const T other = kernels.largest_norm(search.queries, search.query_count, search.dims, sample.center());
+    if (!(other <= kMost)) return {};
+    norm = std::max(norm, other);
+  }
+  const double stretch = norm_bound(directions, dims, search.dims);
+  if (!(stretch > 0 && stretch < 1.01)) return {};  // zero where no point of the sample differs from their mean
+  const Panels<T> panels(directions.data(), search.dims, dims, 1, search.dims);
+  const auto projected = [&](const T* rows, int64_t count) {
+    AlignedArray<T> images(count * dims);
+    multiply(CenteredRows<T>{rows, count, search.dims, sample.center(), nullptr}, panels, images.data(), dims);
+    return images;
+  };
+  AlignedArray<T> points = projected(search.points, search.count);
+  AlignedArray<T> blocks = packed(points.data(), search.count, dims);
+  if (search.separate) points = projected(search.queries, search.query_count);
+  return Image<T>(search.dims, dims, stretch, 1.01 * std::sqrt(static_cast<double>(norm)), std::move(blocks),
+                  std::move(points));
+}
+
+template Image<float> image_for(const ProjectedSearch<float>&, bool);
+template Image<double> image_for(const ProjectedSearch<double>&, bool);
+
+}  // namespace pointkernels
