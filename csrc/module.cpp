@@ -7,9 +7,9 @@
 #include <initializer_list>
 #include <string>
 
-#include "cpu/simd/isa.h"
 #include "cpu/search/knn_path.h"
 #include "cpu/search/projection.h"
+#include "cpu/simd/isa.h"
 
 // setup.py defines POINTKERNELS_VERSION, _CUDA_VERSION and _CUDA_ARCHITECTURES as bare words, the last with commas.
 #define QUOTE_WORDS(...) #__VA_ARGS__

@@ -162,21 +162,22 @@ void compare_loops(const pointkernels::IsaKernels<T>& scalar) {
     int64_t found[2], first[2];
     for (const int i : {0, 1}) {
       const pointkernels::IsaKernels<T>& isa = i == 0 ? own : scalar;
+      const pointkernels::SearchKernels<T>& search = *isa.search;
       blocks[i].resize(kSlots * dims);
-      isa.pack(rows.data(), kCount, dims, blocks[i].data());
+      search.pack(rows.data(), kCount, dims, blocks[i].data());
       const Candidates<T> candidates{blocks[i].data(), kBlock * dims, kBlock, dims, ids.data(), nullptr, kBlocks, 0};
-      const int64_t tile = dims <= pointkernels::kPointDims ? kPointTile : isa.feature_tile;
+      const int64_t tile = dims <= pointkernels::kPointDims ? kPointTile : search.feature_tile;
       std::vector<T> tiled(dims * tile);  // the same kPointTile queries again and again
       for (int64_t j = 0; j < dims * tile; ++j) tiled[j] = queries[j / tile * kPointTile + j % tile % kPointTile];
       distances[i].resize(tile * kSlots);
       minima[i].resize(tile * groups);
-      isa.distances(tiled.data(), tile, candidates, distances[i].data(), kSlots, minima[i].data(), groups);
+      search.distances(tiled.data(), tile, candidates, distances[i].data(), kSlots, minima[i].data(), groups);
       bounds[i].assign(kPointTile, T(0));
-      isa.thresholds(distances[i].data(), kSlots, kSlots, 20, bounds[i].data());
+      search.thresholds(distances[i].data(), kSlots, kSlots, 20, bounds[i].data());
       admitted[i].resize(kSlots + kBlock);
       admitted_ids[i].resize(kSlots + kBlock);
       found[i] =
-          isa.admit(distances[i].data(), candidates, bounds[i][0], admitted[i].data(), admitted_ids[i].data(), 0);
+          search.admit(distances[i].data(), candidates, bounds[i][0], admitted[i].data(), admitted_ids[i].data(), 0);
       const T query[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18};
       chosen[i].resize(kSlots);
       for (const int64_t count : {1, 5, 20, 33, 100}) {
@@ -184,8 +185,8 @@ void compare_loops(const pointkernels::IsaKernels<T>& scalar) {
       }
       within[i].resize(50);
       indices[i].resize(50);
-      first[i] = isa.first_within(query, blocks[i].data(), kBlocks, dims, T(500 * dims), 17, 50, within[i].data(),
-                                  indices[i].data());
+      first[i] = search.first_within(query, blocks[i].data(), kBlocks, dims, T(500 * dims), 17, 50, within[i].data(),
+                                     indices[i].data());
     }
     expect_same("pack", blocks[0].data(), blocks[1].data(), kSlots * dims);
     expect_same("distances", distances[0].data(), distances[1].data(), kPointTile * kSlots);
@@ -213,20 +214,21 @@ void compare_loops(const pointkernels::IsaKernels<T>& scalar) {
     for (T& x : values) x = std::fabs(std::round(numbers.next(false)));
     for (const int i : {0, 1}) {
       const pointkernels::IsaKernels<T>& isa = i == 0 ? own : scalar;
+      const pointkernels::SearchKernels<T>& search = *isa.search;
       sorted[i].resize(count);
       order[i].resize(count);
       std::vector<int32_t> places(count + kBlock);
-      isa.rank(values.data(), ids.data(), count, places.data(), sorted[i].data(), order[i].data());
-      isa.extent(values.data(), count, &low[i], &high[i]);
-      below[i] =
-          isa.count_below(values.data(), count, T(30), i == 0) + isa.count_below(values.data(), count, T(30), i != 0);
+      search.rank(values.data(), ids.data(), count, places.data(), sorted[i].data(), order[i].data());
+      search.extent(values.data(), count, &low[i], &high[i]);
+      below[i] = search.count_below(values.data(), count, T(30), i == 0) +
+                 search.count_below(values.data(), count, T(30), i != 0);
       columns[i].assign(3 * kSlots, T(0));
       std::vector<T> scratch(3 * kSlots);
       moved[i] = ids;
       T* const own_columns[] = {columns[i].data(), columns[i].data() + kSlots, columns[i].data() + 2 * kSlots};
       T* const others[] = {scratch.data(), scratch.data() + kSlots, scratch.data() + 2 * kSlots};
       for (int64_t d = 0; d < 3; ++d) std::memcpy(own_columns[d], values.data(), count * sizeof(T));
-      parted[i] = isa.partition(own_columns, moved[i].data(), 3, count, 1, T(30), true, others, scratch_ids.data());
+      parted[i] = search.partition(own_columns, moved[i].data(), 3, count, 1, T(30), true, others, scratch_ids.data());
     }
     expect_same("rank", sorted[0].data(), sorted[1].data(), count);
     expect_same("order", order[0].data(), order[1].data(), count);

@@ -1,17 +1,18 @@
 // EdgeConv forward on the CPU: window by window the node products and one gather over the edges, statistics from
 // per-row sums, one pass over the rows.
 #include "edge_conv.h"
+#include "edge_conv_kernels.h"
 
 #include <cmath>
 #include <vector>
 
-#include "nodes.h"
+#include "../graph/used_rows.h"
 #include "../memory/huge_pages.h"
+#include "../memory/work_space.h"
 #include "../simd/isa.h"
 #include "../threads/parallel.h"
+#include "nodes.h"
 #include "row_mean.h"
-#include "../graph/used_rows.h"
-#include "../memory/work_space.h"
 
 namespace pointkernels {
 
@@ -49,7 +50,7 @@ void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Argumen
   const Tensor &extremum = std::get<4>(results), &slot = std::get<5>(results), &gathered = std::get<6>(results);
   const int64_t rows = lists.rows, k = lists.k, channels = arguments.bn_weight.size(0), cloud_size = lists.cloud_size;
   const bool with_statistics = !arguments.given_mean.has_value();
-  const IsaKernels<T>& isa = isa_kernels<T>();
+  const EdgeConvKernels<T>& kernels = *isa_kernels<T>().edge_conv;
   const int64_t window = edge_conv_window(cloud_size), windows = rows > 0 ? pieces_of(rows, window) : 0;
   const int64_t stride = edge_conv_stride<T>(2 * channels);
   const int64_t units = pieces_of(window, kEdgeConvRows), slot_bytes = k <= kMaxByteSlots ? 1 : 4;
@@ -76,7 +77,7 @@ void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Argumen
       parallel_for(pieces.count(), [&](int64_t first_piece, int64_t last_piece) {
         for (int64_t index = first_piece; index < last_piece; ++index) {
           double* const sums = moments.data() + (w * units + pieces.unit(index)) * 2 * channels;
-          isa.edge_conv_gather(task, pieces[index], with_statistics ? sums : nullptr);
+          kernels.gather(task, pieces[index], with_statistics ? sums : nullptr);
         }
       });
     }
@@ -100,7 +101,7 @@ void run(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, const Argumen
                                        static_cast<T>(arguments.negative_slope),
                                        output.mutable_data_ptr<T>()};
   parallel_for(pieces_of(rows, kEdgeConvRows), [&](int64_t first, int64_t last) {
-    isa.edge_conv_normalize(normalize, first * kEdgeConvRows, std::min(last * kEdgeConvRows, rows));
+    kernels.normalize(normalize, first * kEdgeConvRows, std::min(last * kEdgeConvRows, rows));
   });
 }
 

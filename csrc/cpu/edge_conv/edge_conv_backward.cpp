@@ -3,13 +3,14 @@
 #include <cmath>
 #include <vector>
 
-#include "edge_conv.h"
-#include "nodes.h"
+#include "../graph/used_rows.h"
 #include "../memory/huge_pages.h"
+#include "../memory/work_space.h"
 #include "../simd/isa.h"
 #include "../threads/parallel.h"
-#include "../graph/used_rows.h"
-#include "../memory/work_space.h"
+#include "edge_conv.h"
+#include "edge_conv_kernels.h"
+#include "nodes.h"
 
 namespace pointkernels {
 
@@ -63,13 +64,13 @@ Factors<T> reduce(const Arguments& arguments, T* grad_weight, T* grad_bias) {
     factors.scale[c] = arguments.bn_weight.const_data_ptr<T>()[c] * factors.deviation[c];
   }
   const EdgeConvWinners<T> winners = winners_of<T>(arguments, factors, 0);
-  const IsaKernels<T>& isa = isa_kernels<T>();
+  const EdgeConvKernels<T>& kernels = *isa_kernels<T>().edge_conv;
   const AlignedArray<double> sums(units * 2 * channels);
   std::fill_n(sums.data(), units * 2 * channels, 0.0);
   parallel_for(units, [&](int64_t first, int64_t last) {
     for (int64_t unit = first; unit < last; ++unit) {
-      isa.edge_conv_winners(winners, unit * kEdgeConvRows, std::min((unit + 1) * kEdgeConvRows, rows),
-                            sums.data() + unit * 2 * channels);
+      kernels.winners(winners, unit * kEdgeConvRows, std::min((unit + 1) * kEdgeConvRows, rows),
+                      sums.data() + unit * 2 * channels);
     }
   });
   for (int64_t c = 0; c < channels; ++c) {
@@ -100,7 +101,7 @@ void scatter_windows(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, c
   const int64_t rows = lists.rows, k = lists.k, channels = arguments.channels(), cloud_size = lists.cloud_size;
   const int64_t window = edge_conv_window(cloud_size), most = std::min(window, rows);
   const int64_t stride = scatter_stride<T>(channels);
-  const IsaKernels<T>& isa = isa_kernels<T>();
+  const EdgeConvKernels<T>& kernels = *isa_kernels<T>().edge_conv;
   const WorkSpace<T> space(most * stride);
   std::vector<int32_t> in_degrees(most);
   for (int64_t w = first; w < last; ++w) {
@@ -130,7 +131,7 @@ void scatter_windows(const EdgeConvNodes<T>& nodes, const CheckedLists& lists, c
     const int64_t block = std::min(edge_conv_channels(cloud_size, channels, 2 * sizeof(T)), pieces_of(share, 16) * 16);
     parallel_for(pieces_of(channels, std::max<int64_t>(block, 1)), [&](int64_t first_block, int64_t last_block) {
       for (int64_t b = first_block; b < last_block; ++b) {
-        isa.edge_conv_scatter(task, b * block, std::min((b + 1) * block, channels));
+        kernels.scatter(task, b * block, std::min((b + 1) * block, channels));
       }
     });
     done(begin, size, space.get() + channels);

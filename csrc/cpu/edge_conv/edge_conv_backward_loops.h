@@ -3,10 +3,9 @@
 
 #include <cstdint>
 
+#include "../simd/simd.h"
 #include "edge_conv.h"
 #include "edge_conv_loops.h"
-#include "../simd/isa.h"
-#include "../simd/simd.h"
 
 namespace {
 

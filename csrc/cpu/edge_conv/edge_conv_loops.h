@@ -4,9 +4,8 @@
 
 #include <cstdint>
 
-#include "edge_conv.h"
-#include "../simd/isa.h"
 #include "../simd/simd.h"
+#include "edge_conv.h"
 
 namespace {
 
@@ -14,21 +13,6 @@ using pointkernels::EdgeConvGather;
 using pointkernels::EdgeConvNormalize;
 using pointkernels::EdgeConvPiece;
 using pointkernels::kMaxByteSlots;
-
-inline int64_t count_neighbors(const int64_t* neighbors, int64_t rows, int64_t k, int64_t cloud_size,
-                               int32_t* degrees) {
-  int64_t edges = 0, bad = 0;
-  for (int64_t i = 0; i < rows; ++i, neighbors += k) {
-    int64_t count = 0;
-    for (int64_t s = 0; s < k; ++s) {
-      count += neighbors[s] >= 0;
-      bad += neighbors[s] < -1 || neighbors[s] >= cloud_size;
-    }
-    degrees[i] = static_cast<int32_t>(count);
-    edges += count;
-  }
-  return bad != 0 ? -1 : edges;
-}
 
 // Slots are carried as floating numbers, which are exact for k < 2^24.
 template <typename V>

@@ -5,9 +5,9 @@
 #include <memory>
 #include <vector>
 
-#include "edge_conv.h"
-#include "../threads/parallel.h"
 #include "../linear/products.h"
+#include "../threads/parallel.h"
+#include "edge_conv.h"
 
 namespace pointkernels {
 

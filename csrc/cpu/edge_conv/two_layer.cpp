@@ -3,9 +3,9 @@
 // BatchNorm and LeakyReLU keep or reverse the order within a channel.
 #include "two_layer.h"
 
-#include "two_layer_work.h"
-#include "../memory/huge_pages.h"
 #include "../linear/products.h"
+#include "../memory/huge_pages.h"
+#include "two_layer_work.h"
 
 namespace pointkernels {
 

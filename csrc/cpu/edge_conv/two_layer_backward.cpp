@@ -4,10 +4,10 @@
 // BatchNorm collapses to sums over rows and their neighbours, as with one layer: with p the gradient before the first
 // LeakyReLU and M edges,
 //   grad u_j = scale (sum of p over edges at j - d_j sum(p) / M - sum(p xh) / (M std) * (sum of h - mean over them)).
+#include "../memory/huge_pages.h"
 #include "two_layer_second.h"
 #include "two_layer_sums.h"
 #include "two_layer_work.h"
-#include "../memory/huge_pages.h"
 
 namespace pointkernels {
 

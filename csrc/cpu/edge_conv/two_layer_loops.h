@@ -3,10 +3,9 @@
 
 #include <cstdint>
 
+#include "../simd/simd.h"
 #include "two_layer.h"
 #include "two_layer_products.h"
-#include "../simd/isa.h"
-#include "../simd/simd.h"
 
 namespace {
 
@@ -270,7 +269,16 @@ void add_rows(const T* from, int64_t stride, const int64_t* rows, int64_t count,
 }
 
 template <typename T>
-constexpr TwoLayerKernels<T> kTwoLayerKernels = {edge_moments<T>, two_layer_forward<T>, two_layer_backward<T>,
-                                                 add_rows<T>};
+constexpr TwoLayerKernels<T> two_layer_table() {
+  TwoLayerKernels<T> table{};
+  table.moments = edge_moments<T>;
+  table.forward = two_layer_forward<T>;
+  table.backward = two_layer_backward<T>;
+  table.add_rows = add_rows<T>;
+  return table;
+}
+
+template <typename T>
+constexpr TwoLayerKernels<T> kTwoLayerKernels = two_layer_table<T>();
 
 }  // namespace

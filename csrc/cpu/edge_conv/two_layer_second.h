@@ -12,9 +12,9 @@
 #include <optional>
 #include <vector>
 
+#include "../linear/products.h"
 #include "two_layer_sums.h"
 #include "two_layer_work.h"
-#include "../linear/products.h"
 
 namespace pointkernels {
 

@@ -7,9 +7,9 @@
 #include <memory>
 #include <vector>
 
-#include "two_layer.h"
 #include "../simd/isa.h"
 #include "../threads/parallel.h"
+#include "two_layer.h"
 
 namespace pointkernels {
 

@@ -7,6 +7,7 @@
 
 #include "../simd/isa.h"
 #include "../threads/parallel.h"
+#include "graph_kernels.h"
 
 namespace pointkernels {
 
@@ -28,8 +29,8 @@ struct CheckedLists {
     std::atomic<bool> in_range{true};
     parallel_for((rows + kRows - 1) / kRows, [&](int64_t first, int64_t last) {
       const int64_t begin = first * kRows, end = std::min(last * kRows, rows);
-      const int64_t found = isa_kernels<float>().count_neighbors(neighbors + begin * k, end - begin, k, cloud_size,
-                                                                 degrees.data() + begin);
+      const int64_t found = isa_kernels<float>().graph->count_neighbors(neighbors + begin * k, end - begin, k,
+                                                                        cloud_size, degrees.data() + begin);
       if (found < 0) in_range.store(false, std::memory_order_relaxed);
       sum += found;
     });

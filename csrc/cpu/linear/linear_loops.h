@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "linear.h"
 #include "../simd/simd.h"
+#include "linear.h"
 
 namespace {
 
@@ -77,7 +77,14 @@ void multiply_panel(const T* a, int64_t a_row, int64_t a_step, int64_t rows, int
 }
 
 template <typename T>
-constexpr pointkernels::LinearKernels<T> kLinearKernels = {kPanelVectors<Vector<T>> * Vector<T>::width,
-                                                           multiply_panel<T>};
+constexpr pointkernels::LinearKernels<T> linear_table() {
+  pointkernels::LinearKernels<T> table{};
+  table.panel = kPanelVectors<Vector<T>> * Vector<T>::width;
+  table.multiply = multiply_panel<T>;
+  return table;
+}
+
+template <typename T>
+constexpr pointkernels::LinearKernels<T> kLinearKernels = linear_table<T>();
 
 }  // namespace

@@ -10,8 +10,8 @@
 #include "../../common/linear_sums.h"
 #include "../memory/aligned_array.h"
 #include "../simd/isa.h"
-#include "linear.h"
 #include "../threads/parallel.h"
+#include "linear.h"
 
 namespace pointkernels {
 

@@ -17,9 +17,9 @@
 
 #include "../simd/isa.h"
 #include "../threads/parallel.h"
+#include "../threads/team.h"
 #include "flat_cloud.h"
 #include "tree_cloud.h"
-#include "../threads/team.h"
 
 namespace pointkernels {
 

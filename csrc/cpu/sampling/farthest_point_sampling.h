@@ -1,10 +1,9 @@
-// What the driver of farthest point sampling (farthest_point_sampling.cpp) shares with its inner loops
-// (flat_loops.h).
+// What the driver of farthest point sampling shares with its inner loops (flat_loops.h, tree_loops.h).
 #pragma once
 
 #include <cstdint>
 
-#include "../simd/isa.h"
+#include "../search/candidates.h"
 
 namespace pointkernels {
 

@@ -6,9 +6,10 @@
 #include <vector>
 
 #include "../memory/aligned_array.h"
-#include "farthest_point_sampling.h"
-#include "candidate_list.h"
+#include "../search/search_kernels.h"
 #include "../threads/team.h"
+#include "candidate_list.h"
+#include "farthest_point_sampling.h"
 
 namespace pointkernels {
 
@@ -31,7 +32,7 @@ class FlatCloud {
         smallest_(blocks_ * kBlock),
         maxima_(pieces_ * kSampleGroups),
         farthest_(pieces_) {
-    isa_kernels<T>().pack(points, count, dims, packed_.data());
+    search_kernels<T>().pack(points, count, dims, packed_.data());
     std::fill_n(smallest_.data(), count, rows == nullptr ? std::numeric_limits<T>::infinity() : kTaken<T>);
     std::fill(smallest_.data() + count, smallest_.data() + blocks_ * kBlock, kTaken<T>);
     if (rows == nullptr) return;

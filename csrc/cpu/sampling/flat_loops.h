@@ -4,10 +4,9 @@
 
 #include <cstdint>
 
-#include "farthest_point_sampling.h"
-#include "../simd/isa.h"
 #include "../search/selection_loops.h"  // BitsOf
 #include "../simd/simd.h"
+#include "farthest_point_sampling.h"
 
 namespace {
 

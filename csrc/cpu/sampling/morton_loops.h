@@ -4,8 +4,6 @@
 
 #include <cstdint>
 
-#include "../simd/isa.h"
-
 namespace {
 
 using pointkernels::kBlock;

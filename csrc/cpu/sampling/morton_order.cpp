@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "farthest_point_sampling.h"
 #include "../simd/isa.h"
+#include "farthest_point_sampling.h"
 
 namespace pointkernels {
 

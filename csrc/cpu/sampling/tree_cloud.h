@@ -7,11 +7,11 @@
 #include <utility>
 #include <vector>
 
+#include "../memory/work_space.h"
+#include "../threads/team.h"
+#include "candidate_list.h"
 #include "farthest_point_sampling.h"
 #include "morton_order.h"
-#include "candidate_list.h"
-#include "../threads/team.h"
-#include "../memory/work_space.h"
 
 namespace pointkernels {
 

@@ -4,10 +4,10 @@
 
 #include <cstdint>
 
+#include "../simd/simd.h"
 #include "farthest_point_sampling.h"
 #include "flat_loops.h"
 #include "morton_loops.h"
-#include "../simd/simd.h"
 
 namespace {
 
@@ -247,17 +247,24 @@ void lower_tree(const SampleTree<T>& tree, int64_t begin, int64_t end, const T* 
 }
 
 template <typename T>
-constexpr pointkernels::SamplingKernels<T> kSamplingKernels = {lower_and_find_farthest<T>,
-                                                               lower<T>,
-                                                               bounds<T>,
-                                                               morton_codes<T>,
-                                                               fill_branch<T>,
-                                                               lower_tree<T>,
-                                                               refresh_leaf<T>,
-                                                               fold<T>,
-                                                               farthest_bound<T>,
-                                                               collect<T>,
-                                                               collect_tree<T>,
-                                                               pick<T>};
+constexpr pointkernels::SamplingKernels<T> sampling_table() {
+  pointkernels::SamplingKernels<T> table{};
+  table.lower_and_find_farthest = lower_and_find_farthest<T>;
+  table.lower = lower<T>;
+  table.bounds = bounds<T>;
+  table.morton_codes = morton_codes<T>;
+  table.fill_branch = fill_branch<T>;
+  table.lower_tree = lower_tree<T>;
+  table.refresh_leaf = refresh_leaf<T>;
+  table.fold = fold<T>;
+  table.bound = farthest_bound<T>;
+  table.collect = collect<T>;
+  table.collect_tree = collect_tree<T>;
+  table.pick = pick<T>;
+  return table;
+}
+
+template <typename T>
+constexpr pointkernels::SamplingKernels<T> kSamplingKernels = sampling_table<T>();
 
 }  // namespace

@@ -3,12 +3,12 @@
 #include <limits>
 #include <memory>
 
-#include "ball_query_leaves.h"
 #include "../memory/huge_pages.h"
-#include "../simd/isa.h"
+#include "../threads/parallel.h"
+#include "ball_query_leaves.h"
 #include "knn_path.h"
 #include "packed_clouds.h"
-#include "../threads/parallel.h"
+#include "search_kernels.h"
 
 namespace pointkernels {
 
@@ -39,7 +39,7 @@ void write_none(const Task<T>& task, int64_t first, int64_t rows) {
 template <typename T>
 void search_all(const Task<T>& task, const PackedClouds<T>& packed) {
   constexpr int64_t kQueryRows = 64;  // queries in one unit of work: keeps a cloud's blocks in cache meanwhile
-  const IsaKernels<T>& isa = isa_kernels<T>();
+  const SearchKernels<T>& kernels = search_kernels<T>();
   const int64_t units = tile_bound(task.query_clouds, kQueryRows);
   parallel_each(units, units, [&](int64_t t) {
     const Tile tile = locate_tile(task.query_clouds, t, kQueryRows);
@@ -47,9 +47,9 @@ void search_all(const Task<T>& task, const PackedClouds<T>& packed) {
       const int64_t row = task.query_clouds.first(tile.cloud) + i;
       T* distances = task.distances + row * task.k;
       int64_t* indices = task.indices + row * task.k;
-      const int64_t found = isa.first_within(task.queries + row * task.dims, packed.cloud_blocks(tile.cloud),
-                                             blocks_of(task.clouds.size(tile.cloud)), task.dims, task.squared_radius,
-                                             task.include_self ? -1 : i, task.k, distances, indices);
+      const int64_t found = kernels.first_within(
+          task.queries + row * task.dims, packed.cloud_blocks(tile.cloud), blocks_of(task.clouds.size(tile.cloud)),
+          task.dims, task.squared_radius, task.include_self ? -1 : i, task.k, distances, indices);
       std::fill(distances + found, distances + task.k, std::numeric_limits<T>::infinity());
       std::fill(indices + found, indices + task.k, int64_t{-1});
     }
@@ -96,7 +96,7 @@ bool leaves_pay(const Task<T>& task, const PackedClouds<T>& packed) {
     const Tile tile = locate_tile(task.query_clouds, (2 * p + 1) * rows / (2 * kProbes), 1);
     if (tile.begin >= tile.end) continue;
     const int64_t row = task.query_clouds.first(tile.cloud) + tile.begin, size = task.clouds.size(tile.cloud);
-    const int64_t found = isa_kernels<T>().first_within(
+    const int64_t found = search_kernels<T>().first_within(
         task.queries + row * task.dims, packed.cloud_blocks(tile.cloud), blocks_of(size), task.dims,
         task.squared_radius, task.include_self ? -1 : tile.begin, task.k, distances.data(), indices.data());
     const double scanned = static_cast<double>(found == task.k ? indices[found - 1] + 1 : size);

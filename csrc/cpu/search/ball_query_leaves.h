@@ -14,10 +14,10 @@
 #include <limits>
 #include <vector>
 
-#include "../simd/isa.h"
 #include "leaf_walk.h"
 #include "packed_clouds.h"
 #include "point_leaves.h"
+#include "search_kernels.h"
 
 namespace pointkernels {
 
@@ -27,7 +27,7 @@ class BallSearch {
   // A squared radius of 0 admits nothing and is left to the caller.
   BallSearch(const PointLeaves<T>& points, const PackedClouds<T>& packed, const Clouds& clouds, int64_t given_dims,
              T squared_radius, int64_t k, bool excluding)
-      : isa_(isa_kernels<T>()),
+      : kernels_(search_kernels<T>()),
         packed_(packed),
         clouds_(clouds),
         given_dims_(given_dims),
@@ -41,12 +41,12 @@ class BallSearch {
         walk_(points),
         admitted_(capacity_),
         ids_(capacity_),
-        keys_(isa_.most_ranked + kBlock),
-        sorted_(isa_.most_ranked),
-        places_(isa_.most_ranked + kBlock),
-        slots_(isa_.most_ranked),
-        order_(isa_.most_ranked) {
-    for (int64_t i = 0; i < isa_.most_ranked; ++i) slots_[i] = static_cast<int32_t>(i);
+        keys_(kernels_.most_ranked + kBlock),
+        sorted_(kernels_.most_ranked),
+        places_(kernels_.most_ranked + kBlock),
+        slots_(kernels_.most_ranked),
+        order_(kernels_.most_ranked) {
+    for (int64_t i = 0; i < kernels_.most_ranked; ++i) slots_[i] = static_cast<int32_t>(i);
   }
 
   // Neighbours of the queries in one of their leaves, written to the rows of their ids. The leaf's number counts within
@@ -64,8 +64,8 @@ class BallSearch {
       int64_t* to_indices = indices + id * k_;
       int64_t written = 0;
       if (scanning) {
-        written = isa_.first_within(rows + id * given_dims_, packed_.cloud_blocks(cloud), tried, given_dims_,
-                                    squared_radius_, excluding_ ? id : -1, k_, to_distances, to_indices);
+        written = kernels_.first_within(rows + id * given_dims_, packed_.cloud_blocks(cloud), tried, given_dims_,
+                                        squared_radius_, excluding_ ? id : -1, k_, to_distances, to_indices);
         scanning = written == k_ || tried == blocks;
       }
       if (!scanning) {
@@ -90,7 +90,7 @@ class BallSearch {
   int64_t collect(const T* query, LeafList<T> list) {
     int64_t found = 0;
     for (int64_t next = 0; next < list.count;) {
-      found = isa_.admit_leaves(query, list, bound_, admitted_.data(), ids_.data(), found, capacity_, &next);
+      found = kernels_.admit_leaves(query, list, bound_, admitted_.data(), ids_.data(), found, capacity_, &next);
       if (next == list.count) break;
       found = keep(found, false);
       if (found == wanted_) list.count = walk_.listed_up_to(*std::max_element(ids_.data(), ids_.data() + found));
@@ -117,10 +117,10 @@ class BallSearch {
   int64_t write(int64_t found, int64_t excluded, T* distances, int64_t* indices) {
     // Ids are ranked as numbers of T, which holds so many of them exactly.
     constexpr int64_t kMostIds = int64_t{1} << std::min(std::numeric_limits<T>::digits, 31);
-    const bool ranked = found <= isa_.most_ranked && clouds_.rows <= kMostIds;
+    const bool ranked = found <= kernels_.most_ranked && clouds_.rows <= kMostIds;
     if (ranked) {
       for (int64_t i = 0; i < found; ++i) keys_[i] = static_cast<T>(ids_[i]);
-      isa_.rank(keys_.data(), slots_.data(), found, places_.data(), sorted_.data(), order_.data());
+      kernels_.rank(keys_.data(), slots_.data(), found, places_.data(), sorted_.data(), order_.data());
     } else {
       found = keep(found, true);
     }
@@ -135,7 +135,7 @@ class BallSearch {
     return written;
   }
 
-  const IsaKernels<T>& isa_;
+  const SearchKernels<T>& kernels_;
   const PackedClouds<T>& packed_;
   Clouds clouds_;
   int64_t given_dims_;

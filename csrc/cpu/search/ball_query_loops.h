@@ -1,4 +1,4 @@
-// Inner loop of ball query, compiled once per instruction set (see isa.h for what it does).
+// Inner loop of ball query, compiled once per instruction set (see search_kernels.h for what it does).
 #pragma once
 
 #include <cstdint>

@@ -5,10 +5,10 @@
 #include <initializer_list>
 
 #include "../memory/huge_pages.h"
+#include "../threads/parallel.h"
 #include "knn_brute.h"
 #include "knn_leaves.h"
 #include "knn_path.h"
-#include "../threads/parallel.h"
 #include "projection.h"
 
 namespace pointkernels {

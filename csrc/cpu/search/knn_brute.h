@@ -36,7 +36,7 @@ class BruteSearch {
  public:
   // `images`: some cloud may have one.
   BruteSearch(int64_t largest_cloud, int64_t dims, int64_t k, bool include_self, bool images)
-      : isa_(isa_kernels<T>()),
+      : kernels_(search_kernels<T>()),
         dims_(dims),
         include_self_(include_self),
         // Without the query itself, the k nearest are the k + 1 nearest less the query, if it is among them.
@@ -64,7 +64,7 @@ class BruteSearch {
 
   // Queries are looked at so many at a time.
   static int64_t tile_of(int64_t dims, bool images) {
-    return dims <= kPointDims && !images ? kPointTile : isa_kernels<T>().feature_tile;
+    return dims <= kPointDims && !images ? kPointTile : search_kernels<T>().feature_tile;
   }
 
   // Finds the neighbours of queries [first, first + count) of a cloud and writes them to the rows of the results from
@@ -121,13 +121,14 @@ class BruteSearch {
                                    numbers_.data(), nullptr,       slots / kBlock, static_cast<int32_t>(chunk)};
     // The first chunk gives the bound, later ones lower it as they are admitted.
     const int64_t groups = chunk == 0 ? groups_for(wanted, slots) : 0;
-    isa_.distances(queries_.data(), tile_, candidates, distances_.data(), row, groups > 0 ? minima_.data() : nullptr,
-                   groups > 0 ? groups : kLeaf);
+    kernels_.distances(queries_.data(), tile_, candidates, distances_.data(), row,
+                       groups > 0 ? minima_.data() : nullptr, groups > 0 ? groups : kLeaf);
     const bool bounded = chunk == 0 && (groups > 0 || wanted + wanted / 4 < size);
     if (bounded) {
       for (int64_t q = 0; q < tile_; q += kPointTile) {
         const T* values = groups > 0 ? minima_.data() + q * groups : distances_.data() + q * row;
-        isa_.thresholds(values, groups > 0 ? groups : row, groups > 0 ? groups : slots, wanted, guesses_.data() + q);
+        kernels_.thresholds(values, groups > 0 ? groups : row, groups > 0 ? groups : slots, wanted,
+                            guesses_.data() + q);
       }
       if (image == nullptr) std::copy_n(guesses_.data(), count, bounds_.data() + slot);
     }
@@ -142,7 +143,7 @@ class BruteSearch {
       T& bound = bounds_[slot + q];
       const T* distances = distances_.data() + q * row;
       if (image == nullptr) {
-        found = isa_.admit(distances, candidates, bound, admitted(slot + q), ids(slot + q), found);
+        found = kernels_.admit(distances, candidates, bound, admitted(slot + q), ids(slot + q), found);
       } else if (!bounded) {
         look_at_left(cloud, query + q, distances, candidates, -1, image->bound(bound), slot + q);
       }
@@ -163,9 +164,9 @@ class BruteSearch {
     for (int64_t q = 0; q < count; ++q) {
       seen[q] = nearest[q] * reach_;
       int64_t& found = found_[slot + q];
-      found = isa_.admit(distances + q * row, candidates, seen[q], admitted(slot + q), ids(slot + q), 0);
-      isa_.projection->distances_to(cloud.points, dims_, cloud.queries + (query + q) * dims_, ids(slot + q), found,
-                                    admitted(slot + q));
+      found = kernels_.admit(distances + q * row, candidates, seen[q], admitted(slot + q), ids(slot + q), 0);
+      isa_kernels<T>().projection->distances_to(cloud.points, dims_, cloud.queries + (query + q) * dims_, ids(slot + q),
+                                                found, admitted(slot + q));
       most = std::max(most, found);
     }
     most = blocks_of(most) * kBlock;
@@ -174,7 +175,7 @@ class BruteSearch {
       std::fill(admitted(slot + q) + found, admitted(slot + q) + most, std::numeric_limits<T>::quiet_NaN());
       kth[q] = kth_;
     }
-    isa_.thresholds(admitted(slot), capacity_, most, wanted, kth);
+    kernels_.thresholds(admitted(slot), capacity_, most, wanted, kth);
     kth_ = kth[0];
     for (int64_t q = 0; q < count; ++q) {
       bounds_[slot + q] = kth[q];
@@ -193,13 +194,14 @@ class BruteSearch {
                     T seen, T bound, int64_t slot) {
     T* const left = left_.data();
     int32_t* const left_ids = left_ids_.data();
-    const int64_t within = isa_.admit(distances, candidates, bound, left, left_ids, 0);
+    const int64_t within = kernels_.admit(distances, candidates, bound, left, left_ids, 0);
     int64_t count = 0;
     for (int64_t i = 0; i < within; ++i) {
       left_ids[count] = left_ids[i];
       count += left[i] > seen;
     }
-    isa_.projection->distances_to(cloud.points, dims_, cloud.queries + query * dims_, left_ids, count, left);
+    isa_kernels<T>().projection->distances_to(cloud.points, dims_, cloud.queries + query * dims_, left_ids, count,
+                                              left);
     int64_t found = found_[slot];
     for (int64_t i = 0; i < count; ++i) {
       admitted(slot)[found] = left[i];
@@ -212,7 +214,7 @@ class BruteSearch {
   T* admitted(int64_t slot) { return admitted_.data() + slot * capacity_; }
   int32_t* ids(int64_t slot) { return ids_.data() + slot * capacity_; }
 
-  const IsaKernels<T>& isa_;
+  const SearchKernels<T>& kernels_;
   int64_t dims_;
   bool include_self_;
   int64_t wanted_, tile_, chunk_, capacity_, batch_;

@@ -15,11 +15,11 @@
 #include <limits>
 #include <vector>
 
-#include "../simd/isa.h"
 #include "knn_not_finite.h"
 #include "leaf_walk.h"
 #include "point_leaves.h"
 #include "ranking.h"
+#include "search_kernels.h"
 
 namespace pointkernels {
 
@@ -28,7 +28,7 @@ class LeafSearch {
  public:
   LeafSearch(const PointLeaves<T>& points, const Clouds& clouds, const T* rows, int64_t given_dims, int64_t k,
              int64_t wanted)
-      : isa_(isa_kernels<T>()),
+      : kernels_(search_kernels<T>()),
         points_(points),
         clouds_(clouds),
         wanted_(wanted),
@@ -102,19 +102,19 @@ class LeafSearch {
           tile[d * kPointTile + q] = queries.column(d)[slot + std::min(begin + q, size - 1)];
         }
       }
-      isa_.distances(tile, kPointTile, candidates, distances_.data(), row, groups > 0 ? minima_.data() : nullptr,
-                     groups > 0 ? groups : kLeaf);
+      kernels_.distances(tile, kPointTile, candidates, distances_.data(), row, groups > 0 ? minima_.data() : nullptr,
+                         groups > 0 ? groups : kLeaf);
       T* bounds = guesses_;
       if (groups > 0) {
-        isa_.thresholds(minima_.data(), groups, groups, wanted, bounds);
+        kernels_.thresholds(minima_.data(), groups, groups, wanted, bounds);
       } else {
-        isa_.thresholds(distances_.data(), row, row, wanted, bounds);
+        kernels_.thresholds(distances_.data(), row, row, wanted, bounds);
       }
       for (int64_t q = 0; q < std::min(kPointTile, size - begin); ++q) {
         T* admitted = admitted_.data() + (begin + q) * capacity_;
         int32_t* ids = ids_.data() + (begin + q) * capacity_;
         bounds[q] = std::min(bounds[q], std::numeric_limits<T>::max());
-        int64_t found = isa_.admit(distances_.data() + q * row, candidates, bounds[q], admitted, ids, 0);
+        int64_t found = kernels_.admit(distances_.data() + q * row, candidates, bounds[q], admitted, ids, 0);
         Reach<T> own{bounds[q], std::numeric_limits<int32_t>::max()};
         if (found > 2 * wanted + kSlack) {
           const Candidate<T> last = ranking_.keep(admitted, ids, found, wanted);
@@ -136,7 +136,7 @@ class LeafSearch {
     int32_t* ids = ids_.data() + q * capacity_;
     int64_t found = found_[q];
     for (int64_t next = 0; next < list.count;) {
-      found = isa_.admit_leaves(query.coordinates, list, bounds_[q], admitted, ids, found, capacity_, &next);
+      found = kernels_.admit_leaves(query.coordinates, list, bounds_[q], admitted, ids, found, capacity_, &next);
       if (next < list.count) {
         bounds_[q] = ranking_.keep(admitted, ids, found, wanted).distance;
         found = wanted;
@@ -147,7 +147,7 @@ class LeafSearch {
     }
   }
 
-  const IsaKernels<T>& isa_;
+  const SearchKernels<T>& kernels_;
   const PointLeaves<T>& points_;
   Clouds clouds_;
   int64_t wanted_, first_leaves_, row_, groups_, capacity_;

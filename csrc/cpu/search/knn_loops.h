@@ -1,11 +1,11 @@
-// Distances from a tile of queries to blocks of candidates, compiled once per instruction set (see isa.h).
+// Distances from a tile of queries to blocks of candidates, compiled once per instruction set (see search_kernels.h).
 #pragma once
 
 #include <cstdint>
 
-#include "../simd/isa.h"
-#include "selection_loops.h"
 #include "../simd/simd.h"
+#include "search_kernels.h"
+#include "selection_loops.h"
 
 namespace {
 

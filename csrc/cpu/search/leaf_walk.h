@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "../simd/isa.h"
 #include "point_leaves.h"
+#include "search_kernels.h"
 
 namespace pointkernels {
 
@@ -21,7 +21,7 @@ struct Reach {
 template <typename T>
 class LeafWalk {
  public:
-  explicit LeafWalk(const PointLeaves<T>& points) : isa_(isa_kernels<T>()), points_(points) {}
+  explicit LeafWalk(const PointLeaves<T>& points) : kernels_(search_kernels<T>()), points_(points) {}
 
   // Begins at the top of a cloud's tree. Distances are from the box of leaf number `leaf` of the queries, counted over
   // all clouds.
@@ -120,14 +120,14 @@ class LeafWalk {
     T distances[kFan];
     const int64_t end = std::min(begin + kFan, points_.box_count(cloud_, level));
     const int64_t first = points_.first_box(cloud_, level) + begin;
-    isa_.box_distances(low_, high_, points_.boxes(level), first, distances);
+    kernels_.box_distances(low_, high_, points_.boxes(level), first, distances);
     for (int64_t child = begin; child < end; ++child) {
       use(Near{distances[child - begin], points_.lowest_ids(level)[first + child - begin], static_cast<int32_t>(level),
                child});
     }
   }
 
-  const IsaKernels<T>& isa_;
+  const SearchKernels<T>& kernels_;
   const PointLeaves<T>& points_;
   int64_t cloud_ = 0, stride_ = 0;
   T low_[kPointDims] = {}, high_[kPointDims] = {};

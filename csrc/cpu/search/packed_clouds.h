@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include "../simd/isa.h"
 #include "../threads/parallel.h"
+#include "search_kernels.h"
 
 namespace pointkernels {
 
@@ -39,7 +39,7 @@ class PackedClouds {
       if (tile.begin >= tile.end || !wanted(tile.cloud)) return;
       const T* rows = points_ + (clouds_.first(tile.cloud) + tile.begin) * dims_;
       T* blocks = blocks_.get() + first_tile(clouds_, tile.cloud, kBlock) * kBlock * dims_ + tile.begin * dims_;
-      isa_kernels<T>().pack(rows, tile.end - tile.begin, dims_, blocks);
+      search_kernels<T>().pack(rows, tile.end - tile.begin, dims_, blocks);
     });
     claims_.wait();
   }

@@ -1,10 +1,10 @@
 #include "point_leaves.h"
+#include "search_kernels.h"
 
 #include <algorithm>
 #include <iterator>
 #include <limits>
 
-#include "../simd/isa.h"
 #include "../threads/parallel.h"
 
 static_assert(pointkernels::kFan == 16, "first_box() shifts by four bits a level");
@@ -132,7 +132,7 @@ bool PointLeaves<T>::split(Range range, Range* left, Range* right) {
   T widest = -1;
   for (int64_t d = 0; d < dims_; ++d) {
     T low, high;
-    isa_kernels<T>().extent(columns_.get() + d * slots_ + range.begin, range.count, &low, &high);
+    search_kernels<T>().extent(columns_.get() + d * slots_ + range.begin, range.count, &low, &high);
     // Halves, because the width itself may overflow.
     if (high / 2 - low / 2 > widest) {
       widest = high / 2 - low / 2;
@@ -166,8 +166,8 @@ int64_t PointLeaves<T>::partition(Range range, int64_t axis, T pivot, bool or_eq
     columns[d] = columns_.get() + d * slots_ + range.begin;
     scratch[d] = scratch_.get() + d * slots_ + range.begin;
   }
-  return isa_kernels<T>().partition(columns, ids_.get() + range.begin, dims_, range.count, axis, pivot, or_equal,
-                                    scratch, scratch_ids_.get() + range.begin);
+  return search_kernels<T>().partition(columns, ids_.get() + range.begin, dims_, range.count, axis, pivot, or_equal,
+                                       scratch, scratch_ids_.get() + range.begin);
 }
 
 // Moves points until the first `left` of the range are not above the others along the axis.
@@ -175,7 +175,7 @@ template <typename T>
 void PointLeaves<T>::select(Range range, int64_t axis, int64_t left) {
   constexpr int64_t kBisected = 1024;  // up to here a pivot is bisected for, which costs less than another partition
   constexpr int64_t kSample = 128;
-  const IsaKernels<T>& isa = isa_kernels<T>();
+  const SearchKernels<T>& kernels = search_kernels<T>();
   while (left > 0 && left < range.count) {
     const T* column = columns_.get() + axis * slots_ + range.begin;
     T pivot;
@@ -190,8 +190,8 @@ void PointLeaves<T>::select(Range range, int64_t axis, int64_t left) {
       pivot = sample[place];
     } else {
       T low, high;  // fewer than `left` + 1 values are below low, more than `left` below high
-      isa.extent(column, range.count, &low, &high);
-      const int64_t below_high = isa.count_below(column, range.count, high, false);
+      kernels.extent(column, range.count, &low, &high);
+      const int64_t below_high = kernels.count_below(column, range.count, high, false);
       pivot = high;
       while (below_high > left) {
         const T middle = low / 2 + high / 2;
@@ -199,7 +199,7 @@ void PointLeaves<T>::select(Range range, int64_t axis, int64_t left) {
           pivot = low;
           break;
         }
-        const int64_t below = isa.count_below(column, range.count, middle, false);
+        const int64_t below = kernels.count_below(column, range.count, middle, false);
         if (below == left) {
           pivot = middle;
           break;
@@ -232,8 +232,8 @@ void PointLeaves<T>::bound_leaves() {
     const Tile tile = locate_tile(clouds_, t, kLeaf);
     if (tile.begin < 0 || tile.begin >= finite_[tile.cloud]) return;
     for (int64_t d = 0; d < dims_; ++d) {
-      isa_kernels<T>().extent(column(d) + t * kLeaf, kLeaf, &level.ends[2 * d * stride + t],
-                              &level.ends[(2 * d + 1) * stride + t]);
+      search_kernels<T>().extent(column(d) + t * kLeaf, kLeaf, &level.ends[2 * d * stride + t],
+                                 &level.ends[(2 * d + 1) * stride + t]);
     }
     level.lowest_ids[t] = *std::min_element(ids_.get() + t * kLeaf, ids_.get() + (t + 1) * kLeaf);
   });

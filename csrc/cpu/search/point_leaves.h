@@ -12,7 +12,8 @@
 //     kept as three (the added ones are zero, and a fused multiply-add of zeros changes no distance), four as four.
 //   - Slots without a point hold NaN and the largest id. Within a leaf points are in no particular order, but where
 //     many points coincide, their leaves are in the order of ids.
-//   - box_distances() of isa.h gives lower bounds for canonical distances to points in a box that hold bit for bit.
+//   - box_distances() of search_kernels.h gives lower bounds for canonical distances to points in a box that hold bit
+//   for bit.
 #pragma once
 
 #include <cstdint>

@@ -1,11 +1,12 @@
-// Inner loops of the tree over leaves: its construction and its boxes. Compiled once per instruction set (see isa.h).
+// Inner loops of the tree over leaves: its construction and its boxes. Compiled once per instruction set (see
+// search_kernels.h).
 #pragma once
 
 #include <cstdint>
 
-#include "../simd/isa.h"
-#include "selection_loops.h"
 #include "../simd/simd.h"
+#include "search_kernels.h"
+#include "selection_loops.h"
 
 namespace {
 

@@ -1,11 +1,12 @@
 // Which projection a cloud is searched by, and the images of its points (projection.h).
 #include "projection.h"
+#include "search_kernels.h"
 
 #include <algorithm>
 
+#include "../linear/products.h"
 #include "../simd/isa.h"
 #include "packed_clouds.h"
-#include "../linear/products.h"
 
 namespace pointkernels {
 
@@ -20,7 +21,7 @@ constexpr int64_t kProbes = 12;
 template <typename T>
 AlignedArray<T> packed(const T* rows, int64_t count, int64_t dims) {
   AlignedArray<T> blocks(blocks_of(count) * kBlock * dims);
-  isa_kernels<T>().pack(rows, count, dims, blocks.data());
+  search_kernels<T>().pack(rows, count, dims, blocks.data());
   return blocks;
 }
 
@@ -77,8 +78,8 @@ class Sample {
 // Squared distances of kProbes points, spread evenly, to all `count` of them.
 template <typename T>
 std::vector<T> probed_distances(const T* rows, int64_t count, int64_t dims) {
-  const IsaKernels<T>& isa = isa_kernels<T>();
-  const int64_t tile = isa.feature_tile, row = blocks_of(count) * kBlock;
+  const SearchKernels<T>& kernels = search_kernels<T>();
+  const int64_t tile = kernels.feature_tile, row = blocks_of(count) * kBlock;
   const AlignedArray<T> blocks = packed(rows, count, dims);
   const Candidates<T> candidates{blocks.data(), kBlock * dims, kBlock, dims, nullptr, nullptr, row / kBlock, 0};
   std::vector<T> queries(tile * dims), distances((kProbes + tile) * row);
@@ -87,7 +88,7 @@ std::vector<T> probed_distances(const T* rows, int64_t count, int64_t dims) {
       const T* from = rows + count * std::min(begin + q, kProbes - 1) / kProbes * dims;
       for (int64_t d = 0; d < dims; ++d) queries[d * tile + q] = from[d];
     }
-    isa.distances(queries.data(), tile, candidates, distances.data() + begin * row, row, nullptr, kLeaf);
+    kernels.distances(queries.data(), tile, candidates, distances.data() + begin * row, row, nullptr, kLeaf);
   }
   return distances;
 }
@@ -99,7 +100,7 @@ double part_left(const std::vector<T>& whole, const std::vector<T>& images, int6
   int64_t left = 0;
   for (int64_t q = 0; q < kProbes; q += kPointTile) {
     T nearest[kPointTile] = {};
-    isa_kernels<T>().thresholds(images.data() + q * row, row, row, wanted, nearest);
+    search_kernels<T>().thresholds(images.data() + q * row, row, row, wanted, nearest);
     for (int64_t i = 0; i < kPointTile; ++i) {
       const T *exact = whole.data() + (q + i) * row, *image = images.data() + (q + i) * row;
       T bound = 0;

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
+#include "../simd/simd.h"
 #include "candidates.h"
 #include "projection.h"
-#include "../simd/simd.h"
 
 namespace {
 
@@ -120,7 +120,16 @@ void distances_to(const T* points, int64_t dims, const T* query, const int32_t* 
 }
 
 template <typename T>
-constexpr pointkernels::ProjectionKernels<T> kProjectionKernels = {Vector<T>::width, largest_norm<T>, orthonormalize<T>,
-                                                                   distances_to<T>};
+constexpr pointkernels::ProjectionKernels<T> projection_table() {
+  pointkernels::ProjectionKernels<T> table{};
+  table.lanes = Vector<T>::width;
+  table.largest_norm = largest_norm<T>;
+  table.orthonormalize = orthonormalize<T>;
+  table.distances_to = distances_to<T>;
+  return table;
+}
+
+template <typename T>
+constexpr pointkernels::ProjectionKernels<T> kProjectionKernels = projection_table<T>();
 
 }  // namespace

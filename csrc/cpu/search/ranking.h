@@ -8,7 +8,7 @@
 
 #include "../../common/distance.h"
 #include "../../common/order.h"
-#include "../simd/isa.h"
+#include "search_kernels.h"
 
 namespace pointkernels {
 
@@ -24,10 +24,10 @@ class Ranking {
  public:
   // `wanted` neighbours at most, of which one may be excluded when `k` are written.
   Ranking(int64_t k, int64_t wanted)
-      : isa_(isa_kernels<T>()),
+      : kernels_(search_kernels<T>()),
         k_(k),
-        places_(isa_.most_ranked + kBlock),
-        sorted_(std::max(wanted, isa_.most_ranked)),
+        places_(kernels_.most_ranked + kBlock),
+        sorted_(std::max(wanted, kernels_.most_ranked)),
         order_(sorted_.size()) {}
 
   // Reduces `count` candidates to the first `kept` of their order and returns the last of these.
@@ -47,12 +47,12 @@ class Ranking {
   int64_t rank(T* distances, int32_t* ids, int64_t count, int64_t wanted) {
     found_ = std::min(count, wanted);
     if (found_ == 0) return 0;
-    if (count > isa_.most_ranked) {
+    if (count > kernels_.most_ranked) {
       keep(distances, ids, count, found_);
       count = found_;
     }
-    if (count <= isa_.most_ranked) {
-      isa_.rank(distances, ids, count, places_.data(), sorted_.data(), order_.data());
+    if (count <= kernels_.most_ranked) {
+      kernels_.rank(distances, ids, count, places_.data(), sorted_.data(), order_.data());
       return found_;
     }
     std::sort(candidates_.begin(), candidates_.begin() + found_, precedes<T>);
@@ -105,7 +105,7 @@ class Ranking {
     }
   }
 
-  const IsaKernels<T>& isa_;
+  const SearchKernels<T>& kernels_;
   int64_t k_, found_ = 0;
   std::vector<int32_t> places_;
   std::vector<T> sorted_;

@@ -1,10 +1,10 @@
-// Selection of the nearest among many distances, compiled once per instruction set (see isa.h).
+// Selection of the nearest among many distances, compiled once per instruction set (see search_kernels.h).
 #pragma once
 
 #include <cstdint>
 
-#include "../simd/isa.h"
 #include "../simd/simd.h"
+#include "search_kernels.h"
 
 namespace {
 

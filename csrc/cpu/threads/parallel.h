@@ -11,8 +11,8 @@
 
 #include "../../common/clouds.h"
 #include "../../common/tensors.h"
-#include "work_queue.h"
 #include "team.h"
+#include "work_queue.h"
 
 namespace pointkernels {
 
