@@ -62,10 +62,11 @@ void set_knn_path(const std::string& name) {
 
 using Floats = pybind11::array_t<float, pybind11::array::c_style | pybind11::array::forcecast>;
 
-int64_t knn_image_dims(const Floats& points, int64_t k) {
+int64_t knn_projection_dims(const Floats& points, int64_t k) {
   if (points.ndim() != 2) throw pybind11::value_error("points must be (N, D)");
   const int64_t count = points.shape(0), dims = points.shape(1);
-  return pointkernels::image_for<float>({points.data(), count, points.data(), count, false, dims, k}, false).dims();
+  return pointkernels::projection_for<float>({points.data(), count, points.data(), count, false, dims, k}, false)
+      .dims();
 }
 
 }  // namespace
@@ -75,6 +76,6 @@ PYBIND11_MODULE(_C, module) {
   module.def("build_info", &build_info, "What this binary was built with and what it uses on this machine.");
   module.def("set_isa", &set_isa, "Use the inner loops of one instruction set from now on (for tests).");
   module.def("set_knn_path", &set_knn_path, "Search neighbours on the CPU in one way from now on (for tests).");
-  module.def("knn_image_dims", &knn_image_dims,
+  module.def("knn_projection_dims", &knn_projection_dims,
              "By how many coordinates points (N, D) are searched first for k neighbours, 0 for all (for tests).");
 }

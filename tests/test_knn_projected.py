@@ -136,10 +136,10 @@ def test_threads_change_nothing() -> None:
 
 
 def test_features_near_a_surface_have_images_and_others_have_none() -> None:
-    assert 0 < _C.knn_image_dims(near_a_surface(2048, 128)[0].numpy(), 20) <= 16
-    assert _C.knn_image_dims(random(2048, 128).numpy(), 20) == 0  # as far from each other in any few directions
-    assert _C.knn_image_dims(near_a_surface(2048, 128)[0].numpy(), 2000) == 0  # nothing to rule out
-    assert _C.knn_image_dims(near_a_surface(100, 128)[0].numpy(), 20) == 0
-    assert _C.knn_image_dims(with_row(near_a_surface(2048, 128), 3, torch.nan)[0].numpy(), 20) == 0
+    assert 0 < _C.knn_projection_dims(near_a_surface(2048, 128)[0].numpy(), 20) <= 16
+    assert _C.knn_projection_dims(random(2048, 128).numpy(), 20) == 0  # as far from each other in any few directions
+    assert _C.knn_projection_dims(near_a_surface(2048, 128)[0].numpy(), 2000) == 0  # nothing to rule out
+    assert _C.knn_projection_dims(near_a_surface(100, 128)[0].numpy(), 20) == 0
+    assert _C.knn_projection_dims(with_row(near_a_surface(2048, 128), 3, torch.nan)[0].numpy(), 20) == 0
     with pytest.raises(ValueError, match=r"points must be \(N, D\)"):
-        _C.knn_image_dims(torch.zeros(3).numpy(), 1)
+        _C.knn_projection_dims(torch.zeros(3).numpy(), 1)

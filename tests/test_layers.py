@@ -30,6 +30,11 @@ CROSSPOINT = {
     "crosspoint.align": 5, "crosspoint.selftrain": 5, "crosspoint": 0,
 }  # fmt: skip
 
+# Folders of csrc/cpu: a file includes files of lower ones or of its own.
+CPU = {
+    "memory": 0, "threads": 0, "simd": 0, "linear": 1, "graph": 1, "search": 2, "edge_conv": 2, "sampling": 3, "builds": 4,
+}  # fmt: skip
+
 
 def layer_of(module: str, layers: dict[str, int]) -> tuple[str, int]:
     prefix = max((name for name in layers if module == name or module.startswith(name + ".")), key=len)
@@ -96,6 +101,18 @@ def test_cpp_layers() -> None:
             assert not (path.suffix in (".cu", ".cuh") and header.startswith("torch/")), (
                 f"{path.name} includes {header}"
             )
+
+
+def test_includes_of_the_cpu_go_down() -> None:
+    cpu = ROOT / "csrc" / "cpu"
+    files = [p for p in cpu.rglob("*") if p.suffix in (".cpp", ".h")]
+    assert {path.relative_to(cpu).parts[0] for path in files} == set(CPU)
+    for path in files:
+        for header in re.findall(r'#include "(.+)"', path.read_text()):
+            included = (path.parent / header).resolve()
+            assert included.is_file(), f"{path.name} includes {header}"
+            own, other = (file.relative_to(ROOT / "csrc").parts[:2] for file in (path, included))
+            assert other[0] == "common" or own == other or CPU[other[1]] < CPU[own[1]], f"{path.name} includes {header}"
 
 
 def test_assembly_stands_in_one_file() -> None:

@@ -6,7 +6,7 @@
 # OpenMP run-time is not built for it, so it does not see that a parallel loop starts and ends and reports every result
 # as a race. What takes its place: units of work write disjoint rows and share nothing else that is written but an
 # atomic flag (csrc/cpu/threads/parallel.h) and the counters by which threads claim them (csrc/cpu/threads/work_queue.h), which
-# tests/cpu/test_claims.py runs under ThreadSanitizer on threads of its own, as tests/cpu/test_team.py does with the threads
+# tests/cpu/test_work_queue.py runs under ThreadSanitizer on threads of its own, as tests/cpu/test_team.py does with the threads
 # that wait for each other (csrc/cpu/threads/team.h); and the tests demand equal results of 1, 2, 3 and 5 threads.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -3,6 +3,7 @@
 
 #include <tuple>
 
+#include "../common/search_arguments.h"
 #include "binding.h"
 
 namespace pointkernels::cuda {
@@ -29,16 +30,10 @@ std::tuple<Tensor, Tensor> ball_query(const Tensor& points, std::optional<Tensor
                                       std::optional<Tensor> query_extents, int64_t cloud_count, double squared_radius,
                                       int64_t k, bool include_self) {
   const DeviceGuard guard(points.get_device_index());
-  check_floating(points, "points", 2);
-  const Tensor& queries = query.has_value() ? *query : points;
-  check_like(queries, "query", 2, points);
+  const auto [queries, clouds, query_clouds] = search_arguments(points, extents, query, query_extents, cloud_count, k);
   check_device(queries, "query", points);
   check_device(extents, "extents", points);
   check_device(query_extents, "query_extents", points);
-  STD_TORCH_CHECK(queries.size(1) == points.size(1), "query and points must have the same number of coordinates");
-  STD_TORCH_CHECK(points.size(1) >= 1 && k >= 1, "k and the number of coordinates must be at least 1");
-  const Clouds clouds = clouds_of(points, extents, cloud_count);
-  const Clouds query_clouds = query.has_value() ? clouds_of(queries, query_extents, cloud_count) : clouds;
   Tensor indices = empty_integers(points, queries.size(0), k);
   Tensor distances = torch::stable::new_empty(points, {queries.size(0), k});
   if (queries.size(0) > 0) {

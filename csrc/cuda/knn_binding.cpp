@@ -2,6 +2,7 @@
 #include <limits>
 #include <tuple>
 
+#include "../common/search_arguments.h"
 #include "binding.h"
 #include "knn.h"
 
@@ -28,17 +29,11 @@ std::tuple<Tensor, Tensor> knn(const Tensor& points, std::optional<Tensor> exten
                                std::optional<Tensor> query_extents, int64_t cloud_count, int64_t k, bool include_self,
                                bool with_distances) {
   const DeviceGuard guard(points.get_device_index());
-  check_floating(points, "points", 2);
-  const Tensor& queries = query.has_value() ? *query : points;
-  check_like(queries, "query", 2, points);
+  const auto [queries, clouds, query_clouds] = search_arguments(points, extents, query, query_extents, cloud_count, k);
   check_device(queries, "query", points);
   check_device(extents, "extents", points);
   check_device(query_extents, "query_extents", points);
-  STD_TORCH_CHECK(queries.size(1) == points.size(1), "query and points must have the same number of coordinates");
-  STD_TORCH_CHECK(points.size(1) >= 1 && k >= 1, "k and the number of coordinates must be at least 1");
   STD_TORCH_CHECK(include_self || !query.has_value(), "include_self=False needs query=None");
-  const Clouds clouds = clouds_of(points, extents, cloud_count);
-  const Clouds query_clouds = query.has_value() ? clouds_of(queries, query_extents, cloud_count) : clouds;
   const int64_t largest = cloud_count == 0 ? 0 : extents.has_value() ? points.size(0) : points.size(0) / cloud_count;
   STD_TORCH_CHECK(largest <= std::numeric_limits<int32_t>::max(), "a cloud can have at most 2^31 - 1 points, got ",
                   largest);

@@ -28,7 +28,7 @@ struct EdgeConvGather {
   const T* bn_weight;  // (channels)
   T* extremum;         // (rows, channels)
   void* slot;          // (rows, channels), uint8 for k <= kMaxByteSlots, else int32
-  T* gathered;         // (rows, channels), or nullptr when not wanted
+  T* gathered;         // (rows, channels), or nullptr: not computed
 };
 
 // BatchNorm and LeakyReLU of the winning pre-activations; 0 in rows without edges.

@@ -9,8 +9,8 @@ namespace pointkernels {
 
 template <typename T>
 struct EdgeConvKernels {
-  // EdgeConv over the edges out of the rows of a piece: extrema, winners and, when wanted, sums. Adds the sum and the
-  // sum of squares of all pre-activations to moments (2 x channels).
+  // EdgeConv over the edges out of the rows of a piece: extrema, winners and, with `gathered`, sums. Adds the sum and
+  // the sum of squares of all pre-activations to moments (2 x channels).
   void (*gather)(const EdgeConvGather<T>& task, const EdgeConvPiece& piece, double* moments);
 
   // The output of rows [begin, end).

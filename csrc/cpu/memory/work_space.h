@@ -53,10 +53,10 @@ class WorkSpace {
     void reserve(int64_t bytes) {
       if (bytes <= size) return;
       release();
-      const int64_t wanted = (bytes + kPage - 1) / kPage * kPage;
-      data = ::operator new(wanted, kAligned);
-      advise_huge_pages(data, wanted);
-      size = wanted;
+      const int64_t rounded = (bytes + kPage - 1) / kPage * kPage;
+      data = ::operator new(rounded, kAligned);
+      advise_huge_pages(data, rounded);
+      size = rounded;
     }
     void release() {
       if (data != nullptr) ::operator delete(data, kAligned);

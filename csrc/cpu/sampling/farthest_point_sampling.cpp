@@ -45,13 +45,13 @@ class Sampler {
         coordinates_(kSampleList * dims),
         fresh_(kSampleList * dims) {}
 
-  // Continues samples[0, taken), of which only the last has not been applied yet, to samples[0, wanted).
-  void run(int64_t* samples, int64_t taken, int64_t wanted) {
+  // Continues samples[0, taken), of which only the last has not been applied yet, to samples[0, count).
+  void run(int64_t* samples, int64_t taken, int64_t count) {
     begin_with(samples[taken - 1]);
     int64_t stall = 0, next_stall = kFirstStall;
-    while (taken < wanted) {
+    while (taken < count) {
       if (stall == 0) {
-        const int64_t found = pick(wanted - taken, samples + taken);
+        const int64_t found = pick(count - taken, samples + taken);
         taken += found;
         if (found > 0) {
           next_stall = kFirstStall;
@@ -103,9 +103,9 @@ class Sampler {
 };
 
 template <typename T, typename Cloud>
-void sample_numbers(Cloud&& cloud, const T* points, int64_t dims, int64_t* samples, int64_t wanted, bool start_counts) {
+void sample_numbers(Cloud&& cloud, const T* points, int64_t dims, int64_t* samples, int64_t count, bool start_counts) {
   if (start_counts) cloud.take(cloud.place(samples[0]));
-  Sampler<T, std::remove_reference_t<Cloud>>(cloud, points, dims).run(samples, 1, wanted);
+  Sampler<T, std::remove_reference_t<Cloud>>(cloud, points, dims).run(samples, 1, count);
 }
 
 template <typename T>

@@ -21,11 +21,11 @@ using pointkernels::SampleTree;
 template <typename T>
 inline int32_t lowest_row(const SampleTree<T>& tree, int64_t leaf, T farthest) {
   using V = Vector<T>;
-  const V wanted = V::broadcast(farthest);
+  const V largest = V::broadcast(farthest);
   int32_t lowest = INT32_MAX;
   for (int64_t block = leaf * kSampleLeafBlocks; block < (leaf + 1) * kSampleLeafBlocks; ++block) {
     uint32_t bits =
-        sixteen_bits(tree.smallest + block * kBlock, [&](V values, int64_t) { return V::equal(values, wanted); });
+        sixteen_bits(tree.smallest + block * kBlock, [&](V values, int64_t) { return V::equal(values, largest); });
     for (; bits != 0; bits &= bits - 1) {
       const int32_t row = tree.rows[block * kBlock + __builtin_ctz(bits)];
       lowest = row < lowest ? row : lowest;

@@ -3,6 +3,7 @@
 #include <limits>
 #include <memory>
 
+#include "../../common/search_arguments.h"
 #include "../memory/huge_pages.h"
 #include "../threads/parallel.h"
 #include "ball_query_leaves.h"
@@ -62,7 +63,7 @@ void search_leaves(const Task<T>& task, const PackedClouds<T>& packed) {
   std::unique_ptr<PointLeaves<T>> own_leaves;
   if (task.separate) own_leaves = std::make_unique<PointLeaves<T>>(task.queries, task.query_clouds, task.dims);
   const PointLeaves<T>& queries = task.separate ? *own_leaves : points;
-  Claims units = claims_of(tile_bound(task.query_clouds, kLeaf));
+  WorkQueue units = work_queue_of(tile_bound(task.query_clouds, kLeaf));
   on_threads(units.count(), [&] {
     BallSearch<T> search(points, packed, task.clouds, task.dims, task.squared_radius, task.k, !task.include_self);
     units.each([&](int64_t t) {
@@ -143,13 +144,7 @@ void ball_query_of(const Tensor& points, const Clouds& clouds, const Tensor& que
 std::tuple<Tensor, Tensor> ball_query(const Tensor& points, std::optional<Tensor> extents, std::optional<Tensor> query,
                                       std::optional<Tensor> query_extents, int64_t cloud_count, double squared_radius,
                                       int64_t k, bool include_self) {
-  check_floating(points, "points", 2);
-  const Tensor& queries = query.has_value() ? *query : points;
-  check_like(queries, "query", 2, points);
-  STD_TORCH_CHECK(queries.size(1) == points.size(1), "query and points must have the same number of coordinates");
-  STD_TORCH_CHECK(points.size(1) >= 1 && k >= 1, "k and the number of coordinates must be at least 1");
-  const Clouds clouds = clouds_of(points, extents, cloud_count);
-  const Clouds query_clouds = query.has_value() ? clouds_of(queries, query_extents, cloud_count) : clouds;
+  const auto [queries, clouds, query_clouds] = search_arguments(points, extents, query, query_extents, cloud_count, k);
   check_extents(clouds);
   check_extents(query_clouds);
   Tensor indices = on_huge_pages(empty_integers(points, queries.size(0), k));

@@ -35,8 +35,8 @@ class BallSearch {
         // Below the squared radius is up to the number before it.
         bound_(std::nextafter(squared_radius, T{0})),
         k_(k),
-        wanted_(excluding ? k + 1 : k),
-        capacity_(2 * wanted_ + kSlack + kLeaf + kBlock),
+        neighbor_count_(excluding ? k + 1 : k),
+        capacity_(2 * neighbor_count_ + kSlack + kLeaf + kBlock),
         excluding_(excluding),
         walk_(points),
         admitted_(capacity_),
@@ -93,14 +93,15 @@ class BallSearch {
       found = kernels_.admit_leaves(query, list, bound_, admitted_.data(), ids_.data(), found, capacity_, &next);
       if (next == list.count) break;
       found = keep(found, false);
-      if (found == wanted_) list.count = walk_.listed_up_to(*std::max_element(ids_.data(), ids_.data() + found));
+      if (found == neighbor_count_)
+        list.count = walk_.listed_up_to(*std::max_element(ids_.data(), ids_.data() + found));
     }
     return found;
   }
 
-  // Reduces the neighbours to the `wanted_` with the lowest ids, sorted or not.
+  // Reduces the neighbours to the `neighbor_count_` with the lowest ids, sorted or not.
   int64_t keep(int64_t found, bool sorted) {
-    const int64_t kept = std::min(found, wanted_);
+    const int64_t kept = std::min(found, neighbor_count_);
     neighbors_.resize(found);
     for (int64_t i = 0; i < found; ++i) neighbors_[i] = {ids_[i], admitted_[i]};
     const auto lower = [](const Neighbor& a, const Neighbor& b) { return a.id < b.id; };
@@ -140,7 +141,7 @@ class BallSearch {
   Clouds clouds_;
   int64_t given_dims_;
   T squared_radius_, bound_;
-  int64_t k_, wanted_, capacity_;
+  int64_t k_, neighbor_count_, capacity_;
   bool excluding_;
   LeafWalk<T> walk_;
   std::vector<T> admitted_;

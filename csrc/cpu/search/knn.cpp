@@ -4,6 +4,7 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "../../common/search_arguments.h"
 #include "../memory/huge_pages.h"
 #include "../threads/parallel.h"
 #include "knn_brute.h"
@@ -39,64 +40,65 @@ struct Task {
   NeighborRows<T> results;
 };
 
-// The images by which clouds are searched.
+// The projections by which clouds are searched.
 template <typename T>
-class Images {
+class Projections {
  public:
-  explicit Images(const Task<T>& task)
+  explicit Projections(const Task<T>& task)
       : task_(task),
         always_(knn_path() == KnnPath::kProjected),
-        images_(always_ || (knn_path() == KnnPath::kAuto && projection_may_pay(task.largest, task.dims, wanted()))
-                    ? task.clouds.count
-                    : 0),
-        claims_(claims_of(static_cast<int64_t>(images_.size()))) {}
+        projections_(
+            always_ || (knn_path() == KnnPath::kAuto && projection_may_pay(task.largest, task.dims, neighbor_count()))
+                ? task.clouds.count
+                : 0),
+        queue_(work_queue_of(static_cast<int64_t>(projections_.size()))) {}
 
   // Makes them, together with the other threads that call it, and returns when all are made.
   void make() {
-    claims_.each([&](int64_t cloud) {
-      images_[cloud] =
-          image_for(ProjectedSearch<T>{task_.points + task_.clouds.first(cloud) * task_.dims, task_.clouds.size(cloud),
-                                       task_.queries + task_.query_clouds.first(cloud) * task_.dims,
-                                       task_.query_clouds.size(cloud), task_.separate, task_.dims, wanted()},
-                    always_);
+    queue_.each([&](int64_t cloud) {
+      projections_[cloud] = projection_for(
+          ProjectedSearch<T>{task_.points + task_.clouds.first(cloud) * task_.dims, task_.clouds.size(cloud),
+                             task_.queries + task_.query_clouds.first(cloud) * task_.dims,
+                             task_.query_clouds.size(cloud), task_.separate, task_.dims, neighbor_count()},
+          always_);
     });
-    claims_.wait();
+    queue_.wait();
   }
 
-  bool any() const { return !images_.empty(); }  // possibly
+  bool any() const { return !projections_.empty(); }  // possibly
 
   // nullptr where a cloud is searched as it is.
-  const Image<T>* of(int64_t cloud) const {
-    return images_.empty() || !images_[cloud].exists() ? nullptr : &images_[cloud];
+  const Projection<T>* of(int64_t cloud) const {
+    return projections_.empty() || !projections_[cloud].exists() ? nullptr : &projections_[cloud];
   }
 
  private:
-  int64_t wanted() const { return task_.include_self ? task_.k : task_.k + 1; }
+  int64_t neighbor_count() const { return task_.include_self ? task_.k : task_.k + 1; }
 
   const Task<T>& task_;
   bool always_;
-  std::vector<Image<T>> images_;
-  Claims claims_;
+  std::vector<Projection<T>> projections_;
+  WorkQueue queue_;
 };
 
 template <typename T>
 void search_all(const Task<T>& task, int64_t threads) {
   PackedClouds<T> packed(task.points, task.clouds, task.dims);
-  Images<T> images(task);
+  Projections<T> projections(task);
   // Of one unit of work, during which a cloud's blocks stay in cache.
-  const int64_t tile = BruteSearch<T>::tile_of(task.dims, images.any()), rows = 64 / tile * tile;
-  Claims units = claims_of(tile_bound(task.query_clouds, rows));
+  const int64_t tile = BruteSearch<T>::tile_of(task.dims, projections.any()), rows = 64 / tile * tile;
+  WorkQueue units = work_queue_of(tile_bound(task.query_clouds, rows));
   on_threads(std::min(threads, units.count()), [&] {
-    images.make();
-    packed.pack([&](int64_t cloud) { return images.of(cloud) == nullptr; });
-    BruteSearch<T> search(task.largest, task.dims, task.k, task.include_self, images.any());
+    projections.make();
+    packed.pack([&](int64_t cloud) { return projections.of(cloud) == nullptr; });
+    BruteSearch<T> search(task.largest, task.dims, task.k, task.include_self, projections.any());
     units.each([&](int64_t number) {
       const Tile unit = locate_tile(task.query_clouds, number, rows);
       if (unit.begin >= unit.end) return;
       const int64_t query = task.query_clouds.first(unit.cloud), point = task.clouds.first(unit.cloud);
       const SearchedCloud<T> cloud{task.points + point * task.dims, task.queries + query * task.dims,
                                    task.clouds.size(unit.cloud), packed.cloud_blocks(unit.cloud),
-                                   images.of(unit.cloud)};
+                                   projections.of(unit.cloud)};
       search.run(cloud, unit.begin, unit.end - unit.begin, task.results, query + unit.begin);
     });
   });
@@ -104,14 +106,14 @@ void search_all(const Task<T>& task, int64_t threads) {
 
 template <typename T>
 void search_leaves(const Task<T>& task, int64_t threads) {
-  const int64_t wanted = std::min(task.include_self ? task.k : task.k + 1, task.largest);
+  const int64_t neighbor_count = std::min(task.include_self ? task.k : task.k + 1, task.largest);
   const PointLeaves<T> points(task.points, task.clouds, task.dims);
   std::unique_ptr<PointLeaves<T>> own_leaves;
   if (task.separate) own_leaves = std::make_unique<PointLeaves<T>>(task.queries, task.query_clouds, task.dims);
   const PointLeaves<T>& queries = task.separate ? *own_leaves : points;
-  Claims units = claims_of(tile_bound(task.query_clouds, kLeaf));
+  WorkQueue units = work_queue_of(tile_bound(task.query_clouds, kLeaf));
   on_threads(std::min(threads, units.count()), [&] {
-    LeafSearch<T> search(points, task.clouds, task.points, task.dims, task.k, wanted);
+    LeafSearch<T> search(points, task.clouds, task.points, task.dims, task.k, neighbor_count);
     units.each([&](int64_t t) {
       const Tile tile = locate_tile(task.query_clouds, t, kLeaf);
       if (tile.begin >= tile.end) return;
@@ -186,14 +188,8 @@ void knn_of(const Tensor& points, const Clouds& clouds, const Tensor& query, con
 std::tuple<Tensor, Tensor> knn(const Tensor& points, std::optional<Tensor> extents, std::optional<Tensor> query,
                                std::optional<Tensor> query_extents, int64_t cloud_count, int64_t k, bool include_self,
                                bool with_distances) {
-  check_floating(points, "points", 2);
-  const Tensor& queries = query.has_value() ? *query : points;
-  check_like(queries, "query", 2, points);
-  STD_TORCH_CHECK(queries.size(1) == points.size(1), "query and points must have the same number of coordinates");
-  STD_TORCH_CHECK(points.size(1) >= 1 && k >= 1, "k and the number of coordinates must be at least 1");
+  const auto [queries, clouds, query_clouds] = search_arguments(points, extents, query, query_extents, cloud_count, k);
   STD_TORCH_CHECK(include_self || !query.has_value(), "include_self=False needs query=None");
-  const Clouds clouds = clouds_of(points, extents, cloud_count);
-  const Clouds query_clouds = query.has_value() ? clouds_of(queries, query_extents, cloud_count) : clouds;
   check_extents(clouds);
   check_extents(query_clouds);
   Tensor indices = on_huge_pages(empty_integers(points, queries.size(0), k));

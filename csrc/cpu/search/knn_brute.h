@@ -1,10 +1,11 @@
-// kNN by looking at every candidate: for small clouds and for features.
+// kNN by brute force, over every candidate: for small clouds and for features.
 //
 // A tile of queries computes its distances to a chunk of candidates; a bound that at least k of them do not exceed
 // admits few of them (see groups_for); the survivors of all chunks are ranked. Nothing is stored but a tile of rows.
 //
-// Where a cloud has an image (projection.h), these are distances of images. Those whose images are nearest are looked
-// at in full, which bounds the distance of the k-th neighbour, and then all that this bound does not rule out.
+// Where a cloud has a projection (projection.h), the tile's distances are projected ones, which are no larger than the
+// exact ones. Exact distances are computed first for the candidates that are nearest in the projection, which bounds
+// the distance of the k-th neighbour, and then for all candidates that this bound does not rule out.
 #pragma once
 
 #include <algorithm>
@@ -21,69 +22,70 @@
 
 namespace pointkernels {
 
-// A cloud as brute force sees it.
+// The points and queries of one cloud.
 template <typename T>
 struct SearchedCloud {
   const T* points;   // (size, dims)
   const T* queries;  // (queries, dims): the points or others
   int64_t size;
-  const T* blocks;        // of the points, unless there is an image
-  const Image<T>* image;  // in which distances are compared first, or nullptr
+  const T* blocks;                  // of the points, unless there is a projection
+  const Projection<T>* projection;  // in which distances are compared first, or nullptr
 };
 
 template <typename T>
 class BruteSearch {
  public:
-  // `images`: some cloud may have one.
-  BruteSearch(int64_t largest_cloud, int64_t dims, int64_t k, bool include_self, bool images)
+  // `projections`: some cloud may have one.
+  BruteSearch(int64_t largest_cloud, int64_t dims, int64_t k, bool include_self, bool projections)
       : kernels_(search_kernels<T>()),
         dims_(dims),
         include_self_(include_self),
         // Without the query itself, the k nearest are the k + 1 nearest less the query, if it is among them.
-        wanted_(std::min(include_self ? k : k + 1, largest_cloud)),
-        tile_(tile_of(dims, images)),
+        neighbor_count_(std::min(include_self ? k : k + 1, largest_cloud)),
+        tile_(tile_of(dims, projections)),
         chunk_(chunk_of(largest_cloud, dims)),
-        capacity_(2 * wanted_ + kSlack + chunk_ + kBlock),
+        capacity_(2 * neighbor_count_ + kSlack + chunk_ + kBlock),
         batch_(chunk_ < largest_cloud
                    ? std::clamp(kMostAdmitted / capacity_ / tile_, int64_t{1}, kMostBatch / tile_) * tile_
                    : tile_),
-        ranking_(k, wanted_),
-        queries_(tile_ * std::max(dims, images ? kMostImageDims : 0)),
+        ranking_(k, neighbor_count_),
+        queries_(tile_ * std::max(dims, projections ? kMostProjectionDims : 0)),
         distances_(tile_ * (chunk_ + kBlock)),
-        minima_(tile_ * std::max(groups_for(wanted_, chunk_), int64_t{1})),
+        minima_(tile_ * std::max(groups_for(neighbor_count_, chunk_), int64_t{1})),
         guesses_(tile_),
         numbers_(chunk_),
         admitted_(batch_ * capacity_),
         ids_(batch_ * capacity_),
         found_(batch_),
         bounds_(batch_),
-        left_(images ? chunk_ + kBlock : 0),
-        left_ids_(left_.size()) {
+        rest_(projections ? chunk_ + kBlock : 0),
+        rest_ids_(rest_.size()) {
     std::iota(numbers_.begin(), numbers_.end(), 0);
   }
 
-  // Queries are looked at so many at a time.
-  static int64_t tile_of(int64_t dims, bool images) {
-    return dims <= kPointDims && !images ? kPointTile : search_kernels<T>().feature_tile;
+  // The number of queries whose distances are computed together.
+  static int64_t tile_of(int64_t dims, bool projections) {
+    return dims <= kPointDims && !projections ? kPointTile : search_kernels<T>().feature_tile;
   }
 
   // Finds the neighbours of queries [first, first + count) of a cloud and writes them to the rows of the results from
   // `row` on.
   void run(const SearchedCloud<T>& cloud, int64_t first, int64_t count, const NeighborRows<T>& results, int64_t row) {
-    const int64_t size = cloud.size, wanted = std::min(wanted_, size);
+    const int64_t size = cloud.size, neighbor_count = std::min(neighbor_count_, size);
     for (int64_t begin = first; begin < first + count; begin += batch_) {
       const int64_t end = std::min(begin + batch_, first + count);
       std::fill(found_.begin(), found_.end(), 0);
       std::fill(bounds_.begin(), bounds_.end(), std::numeric_limits<T>::infinity());
       for (int64_t chunk = 0; chunk < size; chunk += chunk_) {
         for (int64_t q = begin; q < end; q += tile_) {
-          look_at(cloud, q, std::min(tile_, end - q), chunk, std::min(chunk_, size - chunk), wanted, q - begin);
+          scan_tile(cloud, q, std::min(tile_, end - q), chunk, std::min(chunk_, size - chunk), neighbor_count,
+                    q - begin);
         }
       }
       for (int64_t q = begin; q < end; ++q) {
         const int64_t at = q - begin;
-        if (ranking_.rank(admitted(at), ids(at), found_[at], wanted) < wanted) {
-          ranking_.append_nan(cloud.points, size, dims_, cloud.queries + q * dims_, wanted);
+        if (ranking_.rank(admitted(at), ids(at), found_[at], neighbor_count) < neighbor_count) {
+          ranking_.append_nan(cloud.points, size, dims_, cloud.queries + q * dims_, neighbor_count);
         }
         ranking_.write(include_self_ ? -1 : q, results, row + q - first);
       }
@@ -94,8 +96,8 @@ class BruteSearch {
   static constexpr int64_t kSlack = 64;            // survivors beyond 2 k before they are reduced to k
   static constexpr int64_t kMostBatch = 64;        // queries that share a chunk of candidates in cache
   static constexpr int64_t kMostAdmitted = 65536;  // entries of work space for them
-  // Factors by which reach_ is moved: about half of the queries look a second time. One of four and one of ten were as
-  // fast for features near a surface and slower for those farther from it, where reach_ has to be larger for so few.
+  // Factors by which reach_ changes. They make about half of the queries need refine_rest(); with a quarter or a tenth
+  // of them features near a surface took as long, and features farther from one, whose reach_ then grows, longer.
   static constexpr T kFarther = static_cast<T>(1.03), kNearer = static_cast<T>(0.97), kMostReach = 4;
 
   // A chunk's blocks fit half of a second-level cache of 1 MB, and the tile's distances to it the first level or little
@@ -106,59 +108,59 @@ class BruteSearch {
   }
 
   // One tile of queries, from number `query` on, against one chunk; `slot` is the tile's place in the batch.
-  void look_at(const SearchedCloud<T>& cloud, int64_t query, int64_t count, int64_t chunk, int64_t size, int64_t wanted,
-               int64_t slot) {
-    const Image<T>* const image = cloud.image;
-    const int64_t dims = image != nullptr ? image->dims() : dims_;
-    const T* const queries = image != nullptr ? image->queries() : cloud.queries;
+  void scan_tile(const SearchedCloud<T>& cloud, int64_t query, int64_t count, int64_t chunk, int64_t size,
+                 int64_t neighbor_count, int64_t slot) {
+    const Projection<T>* const projection = cloud.projection;
+    const int64_t dims = projection != nullptr ? projection->dims() : dims_;
+    const T* const queries = projection != nullptr ? projection->queries() : cloud.queries;
     for (int64_t q = 0; q < tile_; ++q) {
       const T* from = queries + (query + std::min(q, count - 1)) * dims;
       for (int64_t d = 0; d < dims; ++d) queries_[d * tile_ + q] = from[d];
     }
-    const T* const blocks = (image != nullptr ? image->blocks() : cloud.blocks) + chunk * dims;
+    const T* const blocks = (projection != nullptr ? projection->blocks() : cloud.blocks) + chunk * dims;
     const int64_t slots = blocks_of(size) * kBlock, row = slots + kBlock;
     const Candidates<T> candidates{blocks,          kBlock * dims, kBlock,         dims,
                                    numbers_.data(), nullptr,       slots / kBlock, static_cast<int32_t>(chunk)};
     // The first chunk gives the bound, later ones lower it as they are admitted.
-    const int64_t groups = chunk == 0 ? groups_for(wanted, slots) : 0;
+    const int64_t groups = chunk == 0 ? groups_for(neighbor_count, slots) : 0;
     kernels_.distances(queries_.data(), tile_, candidates, distances_.data(), row,
                        groups > 0 ? minima_.data() : nullptr, groups > 0 ? groups : kLeaf);
-    const bool bounded = chunk == 0 && (groups > 0 || wanted + wanted / 4 < size);
+    const bool bounded = chunk == 0 && (groups > 0 || neighbor_count + neighbor_count / 4 < size);
     if (bounded) {
       for (int64_t q = 0; q < tile_; q += kPointTile) {
         const T* values = groups > 0 ? minima_.data() + q * groups : distances_.data() + q * row;
-        kernels_.thresholds(values, groups > 0 ? groups : row, groups > 0 ? groups : slots, wanted,
+        kernels_.thresholds(values, groups > 0 ? groups : row, groups > 0 ? groups : slots, neighbor_count,
                             guesses_.data() + q);
       }
-      if (image == nullptr) std::copy_n(guesses_.data(), count, bounds_.data() + slot);
+      if (projection == nullptr) std::copy_n(guesses_.data(), count, bounds_.data() + slot);
     }
-    if (image != nullptr && bounded) {
+    if (projection != nullptr && bounded) {
       for (int64_t q = 0; q < count; q += kPointTile) {
-        look_at_nearest(cloud, query + q, std::min(kPointTile, count - q), distances_.data() + q * row, row, candidates,
-                        guesses_.data() + q, wanted, slot + q);
+        refine_nearest(cloud, query + q, std::min(kPointTile, count - q), distances_.data() + q * row, row, candidates,
+                       guesses_.data() + q, neighbor_count, slot + q);
       }
     }
     for (int64_t q = 0; q < count; ++q) {
       int64_t& found = found_[slot + q];
       T& bound = bounds_[slot + q];
       const T* distances = distances_.data() + q * row;
-      if (image == nullptr) {
+      if (projection == nullptr) {
         found = kernels_.admit(distances, candidates, bound, admitted(slot + q), ids(slot + q), found);
       } else if (!bounded) {
-        look_at_left(cloud, query + q, distances, candidates, -1, image->bound(bound), slot + q);
+        refine_rest(cloud, query + q, distances, candidates, -1, projection->bound(bound), slot + q);
       }
-      if (found > 2 * wanted + kSlack) {
-        bound = std::min(bound, ranking_.keep(admitted(slot + q), ids(slot + q), found, wanted).distance);
-        found = wanted;
+      if (found > 2 * neighbor_count + kSlack) {
+        bound = std::min(bound, ranking_.keep(admitted(slot + q), ids(slot + q), found, neighbor_count).distance);
+        found = neighbor_count;
       }
     }
   }
 
-  // What queries [query, query + count), at most kPointTile, look at in full first: at least the `wanted` whose images
-  // are nearest, which are at up to `nearest` (bounds of kPointTile queries), and some more, by which often nothing is
-  // left to look at.
-  void look_at_nearest(const SearchedCloud<T>& cloud, int64_t query, int64_t count, const T* distances, int64_t row,
-                       const Candidates<T>& candidates, const T* nearest, int64_t wanted, int64_t slot) {
+  // Computes exact distances from queries [query, query + count), at most kPointTile, to the candidates within reach_
+  // times `nearest` in the projection, where `nearest` (kPointTile) bounds the projected distances of at least
+  // neighbor_count candidates; those beyond neighbor_count often spare refine_rest(). Then to the rest where needed.
+  void refine_nearest(const SearchedCloud<T>& cloud, int64_t query, int64_t count, const T* distances, int64_t row,
+                      const Candidates<T>& candidates, const T* nearest, int64_t neighbor_count, int64_t slot) {
     T seen[kPointTile], kth[kPointTile];
     int64_t most = 0;
     for (int64_t q = 0; q < count; ++q) {
@@ -175,13 +177,13 @@ class BruteSearch {
       std::fill(admitted(slot + q) + found, admitted(slot + q) + most, std::numeric_limits<T>::quiet_NaN());
       kth[q] = kth_;
     }
-    kernels_.thresholds(admitted(slot), capacity_, most, wanted, kth);
+    kernels_.thresholds(admitted(slot), capacity_, most, neighbor_count, kth);
     kth_ = kth[0];
     for (int64_t q = 0; q < count; ++q) {
       bounds_[slot + q] = kth[q];
-      const T bound = cloud.image->bound(kth[q]);
+      const T bound = cloud.projection->bound(kth[q]);
       if (bound > seen[q]) {
-        look_at_left(cloud, query + q, distances + q * row, candidates, seen[q], bound, slot + q);
+        refine_rest(cloud, query + q, distances + q * row, candidates, seen[q], bound, slot + q);
         reach_ = std::min(reach_ * kFarther, kMostReach);
       } else {
         reach_ = std::max(reach_ * kNearer, T{1});
@@ -189,24 +191,24 @@ class BruteSearch {
     }
   }
 
-  // Looks at those in full whose images are farther than `seen`, but not than `bound`.
-  void look_at_left(const SearchedCloud<T>& cloud, int64_t query, const T* distances, const Candidates<T>& candidates,
-                    T seen, T bound, int64_t slot) {
-    T* const left = left_.data();
-    int32_t* const left_ids = left_ids_.data();
-    const int64_t within = kernels_.admit(distances, candidates, bound, left, left_ids, 0);
+  // Computes exact distances for candidates whose projected distance lies in (seen, bound].
+  void refine_rest(const SearchedCloud<T>& cloud, int64_t query, const T* distances, const Candidates<T>& candidates,
+                   T seen, T bound, int64_t slot) {
+    T* const distances_within = rest_.data();
+    int32_t* const rest_ids = rest_ids_.data();
+    const int64_t within = kernels_.admit(distances, candidates, bound, distances_within, rest_ids, 0);
     int64_t count = 0;
     for (int64_t i = 0; i < within; ++i) {
-      left_ids[count] = left_ids[i];
-      count += left[i] > seen;
+      rest_ids[count] = rest_ids[i];
+      count += distances_within[i] > seen;
     }
-    isa_kernels<T>().projection->distances_to(cloud.points, dims_, cloud.queries + query * dims_, left_ids, count,
-                                              left);
+    isa_kernels<T>().projection->distances_to(cloud.points, dims_, cloud.queries + query * dims_, rest_ids, count,
+                                              distances_within);
     int64_t found = found_[slot];
     for (int64_t i = 0; i < count; ++i) {
-      admitted(slot)[found] = left[i];
-      ids(slot)[found] = left_ids[i];
-      found += left[i] <= bounds_[slot];
+      admitted(slot)[found] = distances_within[i];
+      ids(slot)[found] = rest_ids[i];
+      found += distances_within[i] <= bounds_[slot];
     }
     found_[slot] = found;
   }
@@ -217,17 +219,18 @@ class BruteSearch {
   const SearchKernels<T>& kernels_;
   int64_t dims_;
   bool include_self_;
-  int64_t wanted_, tile_, chunk_, capacity_, batch_;
+  int64_t neighbor_count_, tile_, chunk_, capacity_, batch_;
   Ranking<T> ranking_;
   std::vector<T> queries_, distances_, minima_, guesses_;
   std::vector<int32_t> numbers_;
   std::vector<T> admitted_;
   std::vector<int32_t> ids_;
   std::vector<int64_t> found_;
-  std::vector<T> bounds_, left_;
-  std::vector<int32_t> left_ids_;
-  // Guesses from queries before: how far beyond the nearest `wanted` images to look, as a ratio of squared distances,
-  // and the distance of the last of the neighbours. They change nothing but the time.
+  std::vector<T> bounds_, rest_;
+  std::vector<int32_t> rest_ids_;
+  // Guesses from earlier queries, which change nothing but the time: how far beyond the nearest neighbor_count
+  // candidates of the projection exact distances are computed at once, as a ratio of squared distances, and the k-th
+  // distance.
   T reach_ = static_cast<T>(1.2), kth_ = 1;
 };
 

@@ -27,16 +27,16 @@ template <typename T>
 class LeafSearch {
  public:
   LeafSearch(const PointLeaves<T>& points, const Clouds& clouds, const T* rows, int64_t given_dims, int64_t k,
-             int64_t wanted)
+             int64_t neighbor_count)
       : kernels_(search_kernels<T>()),
         points_(points),
         clouds_(clouds),
-        wanted_(wanted),
-        first_leaves_(first_leaves_for(wanted)),
+        neighbor_count_(neighbor_count),
+        first_leaves_(first_leaves_for(neighbor_count)),
         row_(first_leaves_ * kLeaf),
-        groups_(groups_for(wanted, row_)),
-        capacity_(2 * wanted + kSlack + row_ + kLeaf + 2 * kBlock),
-        ranking_(k, wanted),
+        groups_(groups_for(neighbor_count, row_)),
+        capacity_(2 * neighbor_count + kSlack + row_ + kLeaf + 2 * kBlock),
+        ranking_(k, neighbor_count),
         not_finite_(rows, clouds, given_dims),
         walk_(points),
         distances_(kPointTile * row_),
@@ -51,13 +51,13 @@ class LeafSearch {
   void run(const PointLeaves<T>& queries, int64_t cloud, int64_t leaf, bool excluding, const NeighborRows<T>& results,
            int64_t row) {
     const int64_t at = queries.first_box(cloud, 0) + leaf, size = queries.leaf_size(cloud, leaf);
-    const int64_t wanted = std::min(wanted_, clouds_.size(cloud));
+    const int64_t neighbor_count = std::min(neighbor_count_, clouds_.size(cloud));
     walk_.start(cloud, queries, at);
     walk_.take_nearest(first_leaves_, &near_);
-    walk_.list_within(look_at_nearest(queries, at * kLeaf, size, wanted));
+    walk_.list_within(refine_nearest(queries, at * kLeaf, size, neighbor_count));
     for (int64_t q = 0; q < size; ++q) {
       const int64_t id = queries.ids()[at * kLeaf + q];
-      finish(cloud, query(queries, at * kLeaf + q), q, wanted);
+      finish(cloud, query(queries, at * kLeaf + q), q, neighbor_count);
       ranking_.write(excluding ? id : -1, results, row + id);
     }
   }
@@ -65,7 +65,7 @@ class LeafSearch {
   // The neighbours of a query that is in no leaf.
   void run_alone(const T* query, int64_t cloud, int64_t excluded, const NeighborRows<T>& results, int64_t row) {
     ranking_.clear();
-    not_finite_.append(cloud, query, std::min(wanted_, clouds_.size(cloud)), &ranking_);
+    not_finite_.append(cloud, query, std::min(neighbor_count_, clouds_.size(cloud)), &ranking_);
     ranking_.write(excluded, results, row);
   }
 
@@ -77,9 +77,9 @@ class LeafSearch {
   };
 
   // Measured at k = 1 to 64 on cubes and surfaces of 16k to 1M points: fewer leave loose bounds, more cost distances.
-  static int64_t first_leaves_for(int64_t wanted) {
-    if (wanted <= 32) return std::max<int64_t>(2, (wanted + 3) / 4 + 3);
-    return std::max(std::min(wanted / 4, int64_t{32}), wanted / 16);
+  static int64_t first_leaves_for(int64_t neighbor_count) {
+    if (neighbor_count <= 32) return std::max<int64_t>(2, (neighbor_count + 3) / 4 + 3);
+    return std::max(std::min(neighbor_count / 4, int64_t{32}), neighbor_count / 16);
   }
 
   static Query query(const PointLeaves<T>& queries, int64_t slot) {
@@ -89,7 +89,7 @@ class LeafSearch {
   }
 
   // Admits what the nearest leaves have for each query. Returns the farthest that any of them still has to look.
-  Reach<T> look_at_nearest(const PointLeaves<T>& queries, int64_t slot, int64_t size, int64_t wanted) {
+  Reach<T> refine_nearest(const PointLeaves<T>& queries, int64_t slot, int64_t size, int64_t neighbor_count) {
     const int64_t leaves = static_cast<int64_t>(near_.size()), row = leaves * kLeaf;
     const int64_t groups = 2 * groups_ <= row ? groups_ : 0;
     const Candidates<T> candidates{points_.column(0), kBlock,       points_.slots(),      points_.dims(),
@@ -106,9 +106,9 @@ class LeafSearch {
                          groups > 0 ? groups : kLeaf);
       T* bounds = guesses_;
       if (groups > 0) {
-        kernels_.thresholds(minima_.data(), groups, groups, wanted, bounds);
+        kernels_.thresholds(minima_.data(), groups, groups, neighbor_count, bounds);
       } else {
-        kernels_.thresholds(distances_.data(), row, row, wanted, bounds);
+        kernels_.thresholds(distances_.data(), row, row, neighbor_count, bounds);
       }
       for (int64_t q = 0; q < std::min(kPointTile, size - begin); ++q) {
         T* admitted = admitted_.data() + (begin + q) * capacity_;
@@ -116,10 +116,10 @@ class LeafSearch {
         bounds[q] = std::min(bounds[q], std::numeric_limits<T>::max());
         int64_t found = kernels_.admit(distances_.data() + q * row, candidates, bounds[q], admitted, ids, 0);
         Reach<T> own{bounds[q], std::numeric_limits<int32_t>::max()};
-        if (found > 2 * wanted + kSlack) {
-          const Candidate<T> last = ranking_.keep(admitted, ids, found, wanted);
+        if (found > 2 * neighbor_count + kSlack) {
+          const Candidate<T> last = ranking_.keep(admitted, ids, found, neighbor_count);
           own = {last.distance, last.index};
-          found = wanted;
+          found = neighbor_count;
         }
         bounds_[begin + q] = own.distance;
         found_[begin + q] = found;
@@ -130,7 +130,7 @@ class LeafSearch {
   }
 
   // Admits what the listed leaves have for query number q of the leaf, and ranks.
-  void finish(int64_t cloud, const Query& query, int64_t q, int64_t wanted) {
+  void finish(int64_t cloud, const Query& query, int64_t q, int64_t neighbor_count) {
     const LeafList<T> list = walk_.listed();
     T* admitted = admitted_.data() + q * capacity_;
     int32_t* ids = ids_.data() + q * capacity_;
@@ -138,19 +138,19 @@ class LeafSearch {
     for (int64_t next = 0; next < list.count;) {
       found = kernels_.admit_leaves(query.coordinates, list, bounds_[q], admitted, ids, found, capacity_, &next);
       if (next < list.count) {
-        bounds_[q] = ranking_.keep(admitted, ids, found, wanted).distance;
-        found = wanted;
+        bounds_[q] = ranking_.keep(admitted, ids, found, neighbor_count).distance;
+        found = neighbor_count;
       }
     }
-    if (ranking_.rank(admitted, ids, found, wanted) < wanted) {
-      not_finite_.append(cloud, query.coordinates, wanted, &ranking_);
+    if (ranking_.rank(admitted, ids, found, neighbor_count) < neighbor_count) {
+      not_finite_.append(cloud, query.coordinates, neighbor_count, &ranking_);
     }
   }
 
   const SearchKernels<T>& kernels_;
   const PointLeaves<T>& points_;
   Clouds clouds_;
-  int64_t wanted_, first_leaves_, row_, groups_, capacity_;
+  int64_t neighbor_count_, first_leaves_, row_, groups_, capacity_;
   Ranking<T> ranking_;
   NotFiniteNeighbors<T> not_finite_;
   LeafWalk<T> walk_;

@@ -21,24 +21,24 @@ class NotFiniteNeighbors {
   NotFiniteNeighbors(const T* rows, const Clouds& clouds, int64_t dims) : rows_(rows), clouds_(clouds), dims_(dims) {}
 
   // Appends the neighbours that a query has behind those at finite distances, which are ranked already, until there are
-  // `wanted`, the same number for every query of a cloud.
-  void append(int64_t cloud, const T* query, int64_t wanted, Ranking<T>* ranking) {
+  // `neighbor_count`, the same number for every query of a cloud.
+  void append(int64_t cloud, const T* query, int64_t neighbor_count, Ranking<T>* ranking) {
     const T* const points = rows_ + clouds_.first(cloud) * dims_;
-    const Ids& ids = ids_for(cloud, query, wanted);
+    const Ids& ids = ids_for(cloud, query, neighbor_count);
     for (const int32_t id : ids.of_numbers) {
-      if (ranking->found() == wanted) return;
+      if (ranking->found() == neighbor_count) return;
       const T distance = squared_distance(points + id * dims_, query, dims_);
       if (std::isinf(distance)) ranking->append(distance, id);
     }
     for (const int32_t id : ids.of_nan) {
-      if (ranking->found() == wanted) return;
+      if (ranking->found() == neighbor_count) return;
       ranking->append(squared_distance(points + id * dims_, query, dims_), id);
     }
   }
 
  private:
-  // The lowest ids at distances that are numbers, and at NaN, from queries of one kind. Fewer than `wanted` of the
-  // numbers are finite, so 2 * wanted are enough.
+  // The lowest ids at distances that are numbers, and at NaN, from queries of one kind. Fewer than `neighbor_count` of
+  // the numbers are finite, so 2 * neighbor_count are enough.
   struct Ids {
     int64_t kind;
     std::vector<int32_t> of_numbers, of_nan;
@@ -53,7 +53,7 @@ class NotFiniteNeighbors {
     return kind;
   }
 
-  const Ids& ids_for(int64_t cloud, const T* query, int64_t wanted) {
+  const Ids& ids_for(int64_t cloud, const T* query, int64_t neighbor_count) {
     if (cloud != cloud_) kinds_.clear();
     cloud_ = cloud;
     const int64_t kind = kind_of(query);
@@ -62,7 +62,7 @@ class NotFiniteNeighbors {
     kinds_.push_back({kind, {}, {}});
     Ids& ids = kinds_.back();
     const T* const points = rows_ + clouds_.first(cloud) * dims_;
-    const size_t most_numbers = 2 * wanted, most_nan = wanted;
+    const size_t most_numbers = 2 * neighbor_count, most_nan = neighbor_count;
     for (int64_t i = 0; i < clouds_.size(cloud); ++i) {
       if (ids.of_numbers.size() == most_numbers && ids.of_nan.size() == most_nan) break;
       const bool is_nan = std::isnan(squared_distance(points + i * dims_, query, dims_));

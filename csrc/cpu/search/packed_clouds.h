@@ -22,9 +22,9 @@ class PackedClouds {
         clouds_(clouds),
         dims_(dims),
         blocks_(new T[tile_bound(clouds, kBlock) * kBlock * dims]),
-        claims_(claims_of(tile_bound(clouds, kPackRows))) {}
+        queue_(work_queue_of(tile_bound(clouds, kPackRows))) {}
 
-  int64_t units() const { return claims_.count(); }
+  int64_t units() const { return queue_.count(); }
 
   // Copies, together with the other threads that call it, and returns when all is copied.
   void pack() {
@@ -34,14 +34,14 @@ class PackedClouds {
   // The same, but for clouds that are not wanted.
   template <typename Wanted>
   void pack(const Wanted& wanted) {
-    claims_.each([&](int64_t t) {
+    queue_.each([&](int64_t t) {
       const Tile tile = locate_tile(clouds_, t, kPackRows);
       if (tile.begin >= tile.end || !wanted(tile.cloud)) return;
       const T* rows = points_ + (clouds_.first(tile.cloud) + tile.begin) * dims_;
       T* blocks = blocks_.get() + first_tile(clouds_, tile.cloud, kBlock) * kBlock * dims_ + tile.begin * dims_;
       search_kernels<T>().pack(rows, tile.end - tile.begin, dims_, blocks);
     });
-    claims_.wait();
+    queue_.wait();
   }
 
   const T* cloud_blocks(int64_t cloud) const {
@@ -53,7 +53,7 @@ class PackedClouds {
   Clouds clouds_;
   int64_t dims_;
   std::unique_ptr<T[]> blocks_;
-  Claims claims_;
+  WorkQueue queue_;
 };
 
 }  // namespace pointkernels

@@ -1,12 +1,12 @@
-// Which projection a cloud is searched by, and the images of its points (projection.h).
+// Which projection a cloud is searched by, and the projections of its points (projection.h).
 #include "projection.h"
-#include "search_kernels.h"
 
 #include <algorithm>
 
 #include "../linear/products.h"
 #include "../simd/isa.h"
 #include "packed_clouds.h"
+#include "search_kernels.h"
 
 namespace pointkernels {
 
@@ -15,7 +15,7 @@ namespace {
 // A few points tell in which directions all differ: 128 rule out as many candidates as principal components of 1,024
 // points do, within a tenth.
 constexpr int64_t kSampled = 128;
-// Sampled queries that tell how many candidates a projection leaves.
+// Sampled queries by which the number of candidates that a projection leaves is estimated.
 constexpr int64_t kProbes = 12;
 
 template <typename T>
@@ -53,21 +53,21 @@ class Sample {
 
   // Directions in which the points differ, those of the largest differences first: some of the points, turned towards
   // the principal components by one step of subspace iteration.
-  std::vector<T> directions(int64_t wanted) const {
-    std::vector<T> chosen(wanted * dims_);
-    for (int64_t j = 0; j < wanted; ++j) std::copy_n(rows() + count_ * j / wanted * dims_, dims_, &chosen[j * dims_]);
-    const std::vector<T> images = projected(chosen, wanted);
+  std::vector<T> directions(int64_t most) const {
+    std::vector<T> chosen(most * dims_);
+    for (int64_t j = 0; j < most; ++j) std::copy_n(rows() + count_ * j / most * dims_, dims_, &chosen[j * dims_]);
+    const std::vector<T> projections = projected(chosen, most);
     std::fill(chosen.begin(), chosen.end(), T{0});
-    add_transposed_product(Rows<T>(images.data(), count_, wanted), Rows<T>(rows(), count_, dims_), chosen.data());
-    isa_kernels<T>().projection->orthonormalize(chosen.data(), wanted, dims_);
+    add_transposed_product(Rows<T>(projections.data(), count_, most), Rows<T>(rows(), count_, dims_), chosen.data());
+    isa_kernels<T>().projection->orthonormalize(chosen.data(), most, dims_);
     return chosen;
   }
 
   std::vector<T> projected(const std::vector<T>& directions, int64_t count) const {
-    std::vector<T> images(count_ * count);
-    multiply(Rows<T>(rows(), count_, dims_), Panels<T>(directions.data(), dims_, count, 1, dims_), images.data(),
+    std::vector<T> projections(count_ * count);
+    multiply(Rows<T>(rows(), count_, dims_), Panels<T>(directions.data(), dims_, count, 1, dims_), projections.data(),
              count);
-    return images;
+    return projections;
   }
 
  private:
@@ -93,19 +93,20 @@ std::vector<T> probed_distances(const T* rows, int64_t count, int64_t dims) {
   return distances;
 }
 
-// What part of a cloud's points a search by these images is expected to look at in full.
+// The expected share of a cloud's points whose exact distance a search by this projection computes.
 template <typename T>
-double part_left(const std::vector<T>& whole, const std::vector<T>& images, int64_t sampled, int64_t wanted) {
+double part_left(const std::vector<T>& whole, const std::vector<T>& projections, int64_t sampled,
+                 int64_t neighbor_count) {
   const int64_t row = blocks_of(sampled) * kBlock;
   int64_t left = 0;
   for (int64_t q = 0; q < kProbes; q += kPointTile) {
     T nearest[kPointTile] = {};
-    search_kernels<T>().thresholds(images.data() + q * row, row, row, wanted, nearest);
+    search_kernels<T>().thresholds(projections.data() + q * row, row, row, neighbor_count, nearest);
     for (int64_t i = 0; i < kPointTile; ++i) {
-      const T *exact = whole.data() + (q + i) * row, *image = images.data() + (q + i) * row;
+      const T *exact = whole.data() + (q + i) * row, *projected = projections.data() + (q + i) * row;
       T bound = 0;
-      for (int64_t j = 0; j < sampled; ++j) bound = image[j] <= nearest[i] && exact[j] > bound ? exact[j] : bound;
-      for (int64_t j = 0; j < sampled; ++j) left += image[j] <= bound;
+      for (int64_t j = 0; j < sampled; ++j) bound = projected[j] <= nearest[i] && exact[j] > bound ? exact[j] : bound;
+      for (int64_t j = 0; j < sampled; ++j) left += projected[j] <= bound;
     }
   }
   return static_cast<double>(left) / static_cast<double>(kProbes * sampled);
@@ -122,15 +123,15 @@ class Cost {
         dims_(static_cast<double>(search.dims)),
         pair_(1.15 / (2 * static_cast<double>(isa_kernels<T>().projection->lanes))) {}
 
-  double without_image() const { return queries_ * count_ * dims_ * pair_; }
+  double without_projection() const { return queries_ * count_ * dims_ * pair_; }
 
-  // When a query has to look at so many points in full.
-  double with_image(int64_t image, double left) const {
-    constexpr double kKept = 0.55;      // the distance of a pair of images
-    constexpr double kLeft = 0.5;       // a coordinate of a point left, which is brought together with those of others
-    constexpr double kProjected = 0.4;  // a coordinate of a point that gets an image
+  // With exact distances from a query to `left` points.
+  double with_projection(int64_t directions, double left) const {
+    constexpr double kKept = 0.55;  // the distance of a projected pair
+    constexpr double kLeft = 0.5;   // a coordinate of a point whose exact distance is computed; the points lie apart
+    constexpr double kProjected = 0.4;  // a coordinate of a point that is projected
     constexpr double kPrepared = 150'000;
-    const double each = count_ * (static_cast<double>(image) * pair_ + kKept) + kLeft * dims_ * left;
+    const double each = count_ * (static_cast<double>(directions) * pair_ + kKept) + kLeft * dims_ * left;
     return queries_ * each + (count_ + queries_) * dims_ * kProjected + kPrepared;
   }
 
@@ -148,31 +149,32 @@ class Choice {
         cost_(cost),
         least_(least),
         sample_(sample),
-        wanted_(
-            std::clamp<int64_t>((search.wanted * sample.count() + search.count - 1) / search.count, 1, sample.count())),
+        neighbor_count_(std::clamp<int64_t>((search.neighbor_count * sample.count() + search.count - 1) / search.count,
+                                            1, sample.count())),
         whole_(probed_distances(sample.rows(), sample.count(), search.dims)) {}
 
-  int64_t image_dims() const { return best_; }  // or 0: none
+  int64_t projection_dims() const { return best_; }  // or 0: none
 
-  // Tries images in the first `from`, `from` + kImageStep and so on up to `most` of these directions. False when more
-  // will not help.
-  bool try_images(const std::vector<T>& directions, int64_t from, int64_t most) {
+  // Tries projections in the first `from`, `from` + kProjectionStep and so on up to `most` of these directions. False
+  // when more will not help.
+  bool try_projections(const std::vector<T>& directions, int64_t from, int64_t most) {
     constexpr double kHopeless = 0.4;
-    const std::vector<T> images = sample_.projected(directions, most);
+    const std::vector<T> projections = sample_.projected(directions, most);
     std::vector<T> first(sample_.count() * most);
     double part = 1;
-    for (int64_t image = from; image <= most; image += kImageStep) {
-      for (int64_t i = 0; i < sample_.count(); ++i) std::copy_n(&images[i * most], image, &first[i * image]);
-      part = part_left(whole_, probed_distances(first.data(), sample_.count(), image), sample_.count(), wanted_);
-      const double time = cost_.with_image(image, part * static_cast<double>(search_.count));
+    for (int64_t dims = from; dims <= most; dims += kProjectionStep) {
+      for (int64_t i = 0; i < sample_.count(); ++i) std::copy_n(&projections[i * most], dims, &first[i * dims]);
+      part = part_left(whole_, probed_distances(first.data(), sample_.count(), dims), sample_.count(), neighbor_count_);
+      const double time = cost_.with_projection(dims, part * static_cast<double>(search_.count));
       if (time < least_) {
         least_ = time;
-        best_ = image;
+        best_ = dims;
       } else if (best_ > 0) {
         return false;
       }
     }
-    return part < kHopeless && cost_.with_image(most + kImageStep, static_cast<double>(search_.wanted)) < least_;
+    return part < kHopeless &&
+           cost_.with_projection(most + kProjectionStep, static_cast<double>(search_.neighbor_count)) < least_;
   }
 
  private:
@@ -180,7 +182,7 @@ class Choice {
   const Cost<T>& cost_;
   double least_;
   const Sample<T>& sample_;
-  int64_t wanted_;  // in the sample
+  int64_t neighbor_count_;  // in the sample
   std::vector<T> whole_;
   int64_t best_ = 0;
 };
@@ -206,33 +208,33 @@ double norm_bound(const std::vector<T>& rows, int64_t count, int64_t dims) {
 
 }  // namespace
 
-bool projection_may_pay(int64_t largest_cloud, int64_t dims, int64_t wanted) {
-  return dims > 2 * kImageStep && largest_cloud >= 2 * kSampled && wanted <= largest_cloud / 4;
+bool projection_may_pay(int64_t largest_cloud, int64_t dims, int64_t neighbor_count) {
+  return dims > 2 * kProjectionStep && largest_cloud >= 2 * kSampled && neighbor_count <= largest_cloud / 4;
 }
 
 template <typename T>
-Image<T> image_for(const ProjectedSearch<T>& search, bool always) {
+Projection<T> projection_for(const ProjectedSearch<T>& search, bool always) {
   constexpr double kWorthwhile = 0.92;
   // Squares within these neither overflow nor vanish beside the slack for rounding.
   constexpr T kLeast = sizeof(T) == 4 ? static_cast<T>(1e-20) : static_cast<T>(1e-200);
   constexpr T kMost = sizeof(T) == 4 ? static_cast<T>(1e30) : static_cast<T>(1e200);
   if (search.count == 0 || search.query_count == 0) return {};
   const Cost<T> cost(search);
-  const double least = kWorthwhile * cost.without_image();
-  const bool may_pay = projection_may_pay(search.count, search.dims, search.wanted) &&
-                       cost.with_image(kImageStep, static_cast<double>(search.wanted)) < least;
+  const double least = kWorthwhile * cost.without_projection();
+  const bool may_pay = projection_may_pay(search.count, search.dims, search.neighbor_count) &&
+                       cost.with_projection(kProjectionStep, static_cast<double>(search.neighbor_count)) < least;
   if (!always && !may_pay) return {};
 
   const Sample<T> sample(search.points, search.count, search.dims);
-  int64_t dims = kImageStep;
-  std::vector<T> directions = sample.directions(always ? kImageStep : kMostImageDims / 2);
+  int64_t dims = kProjectionStep;
+  std::vector<T> directions = sample.directions(always ? kProjectionStep : kMostProjectionDims / 2);
   if (!always) {
     Choice<T> choice(search, cost, least, sample);
-    if (choice.try_images(directions, kImageStep, kMostImageDims / 2)) {
-      directions = sample.directions(kMostImageDims);
-      choice.try_images(directions, kMostImageDims / 2 + kImageStep, kMostImageDims);
+    if (choice.try_projections(directions, kProjectionStep, kMostProjectionDims / 2)) {
+      directions = sample.directions(kMostProjectionDims);
+      choice.try_projections(directions, kMostProjectionDims / 2 + kProjectionStep, kMostProjectionDims);
     }
-    dims = choice.image_dims();
+    dims = choice.projection_dims();
   }
   if (dims == 0) return {};
 
@@ -248,18 +250,18 @@ Image<T> image_for(const ProjectedSearch<T>& search, bool always) {
   if (!(stretch > 0 && stretch < 1.01)) return {};  // zero where no point of the sample differs from their mean
   const Panels<T> panels(directions.data(), search.dims, dims, 1, search.dims);
   const auto projected = [&](const T* rows, int64_t count) {
-    AlignedArray<T> images(count * dims);
-    multiply(CenteredRows<T>{rows, count, search.dims, sample.center(), nullptr}, panels, images.data(), dims);
-    return images;
+    AlignedArray<T> projections(count * dims);
+    multiply(CenteredRows<T>{rows, count, search.dims, sample.center(), nullptr}, panels, projections.data(), dims);
+    return projections;
   };
   AlignedArray<T> points = projected(search.points, search.count);
   AlignedArray<T> blocks = packed(points.data(), search.count, dims);
   if (search.separate) points = projected(search.queries, search.query_count);
-  return Image<T>(search.dims, dims, stretch, 1.01 * std::sqrt(static_cast<double>(norm)), std::move(blocks),
-                  std::move(points));
+  return Projection<T>(search.dims, dims, stretch, 1.01 * std::sqrt(static_cast<double>(norm)), std::move(blocks),
+                       std::move(points));
 }
 
-template Image<float> image_for(const ProjectedSearch<float>&, bool);
-template Image<double> image_for(const ProjectedSearch<double>&, bool);
+template Projection<float> projection_for(const ProjectedSearch<float>&, bool);
+template Projection<double> projection_for(const ProjectedSearch<double>&, bool);
 
 }  // namespace pointkernels

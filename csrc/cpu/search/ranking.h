@@ -15,19 +15,19 @@ namespace pointkernels {
 // Where neighbours go: k in a row.
 template <typename T>
 struct NeighborRows {
-  T* distances;  // or nullptr when they are not wanted
+  T* distances;  // or nullptr, to write none
   int64_t* indices;
 };
 
 template <typename T>
 class Ranking {
  public:
-  // `wanted` neighbours at most, of which one may be excluded when `k` are written.
-  Ranking(int64_t k, int64_t wanted)
+  // `neighbor_count` neighbours at most, of which one may be excluded when `k` are written.
+  Ranking(int64_t k, int64_t neighbor_count)
       : kernels_(search_kernels<T>()),
         k_(k),
         places_(kernels_.most_ranked + kBlock),
-        sorted_(std::max(wanted, kernels_.most_ranked)),
+        sorted_(std::max(neighbor_count, kernels_.most_ranked)),
         order_(sorted_.size()) {}
 
   // Reduces `count` candidates to the first `kept` of their order and returns the last of these.
@@ -42,10 +42,10 @@ class Ranking {
     return candidates_[kept - 1];
   }
 
-  // Puts the first `wanted` of `count` candidates (numbers, no NaN) in order and returns how many there are.
+  // Puts the first `neighbor_count` of `count` candidates (numbers, no NaN) in order and returns how many there are.
   // `distances` must have room for kBlock more.
-  int64_t rank(T* distances, int32_t* ids, int64_t count, int64_t wanted) {
-    found_ = std::min(count, wanted);
+  int64_t rank(T* distances, int32_t* ids, int64_t count, int64_t neighbor_count) {
+    found_ = std::min(count, neighbor_count);
     if (found_ == 0) return 0;
     if (count > kernels_.most_ranked) {
       keep(distances, ids, count, found_);
@@ -70,10 +70,10 @@ class Ranking {
     ++found_;
   }
 
-  // Appends the candidates whose distance is NaN, in index order, until there are `wanted`. If all others are ranked,
-  // these are passed over, and no more than 2 * wanted candidates are looked at.
-  void append_nan(const T* points, int64_t count, int64_t dims, const T* query, int64_t wanted) {
-    for (int64_t i = 0; i < count && found_ < wanted; ++i) {
+  // Appends the candidates whose distance is NaN, in index order, until there are `neighbor_count`. If all others are
+  // ranked, these are passed over, and no more than 2 * neighbor_count candidates are examined.
+  void append_nan(const T* points, int64_t count, int64_t dims, const T* query, int64_t neighbor_count) {
+    for (int64_t i = 0; i < count && found_ < neighbor_count; ++i) {
       const T distance = squared_distance(points + i * dims, query, dims);
       if (distance != distance) append(distance, i);
     }
@@ -116,11 +116,11 @@ class Ranking {
 // The groups of candidates whose minima bound the k-th distance. The k-th smallest minimum admits k different
 // candidates; with at least 3 k groups only about 1.2 k candidates lie within it. Where there are no so many groups, or
 // rows hardly longer, the distances themselves are bisected.
-inline int64_t groups_for(int64_t wanted, int64_t row) {
+inline int64_t groups_for(int64_t neighbor_count, int64_t row) {
   constexpr int64_t kMaxGroups = 1024;
   int64_t groups = kLeaf;
-  while (groups < 3 * wanted && groups < kMaxGroups) groups *= 2;
-  return 3 * wanted <= groups && 2 * groups <= row ? groups : 0;
+  while (groups < 3 * neighbor_count && groups < kMaxGroups) groups *= 2;
+  return 3 * neighbor_count <= groups && 2 * groups <= row ? groups : 0;
 }
 
 }  // namespace pointkernels

@@ -121,13 +121,13 @@ void parallel_for_last_together(int64_t count, const Work& work) {
 inline int64_t threads_worth(double nanoseconds) { return static_cast<int64_t>(nanoseconds / 50'000); }
 
 // Units of work for the threads of on_threads().
-inline Claims claims_of(int64_t count) { return Claims(count, threads_here()); }
+inline WorkQueue work_queue_of(int64_t count) { return WorkQueue(count, threads_here()); }
 
 // Calls use(unit) for each unit of [0, count) on up to `most` threads, which claim them.
 template <typename Use>
 void parallel_each(int64_t count, int64_t most, const Use& use) {
-  Claims claims = claims_of(count);
-  on_threads(std::min(count, most), [&] { claims.each(use); });
+  WorkQueue queue = work_queue_of(count);
+  on_threads(std::min(count, most), [&] { queue.each(use); });
 }
 
 // On a CPU the extents can be read, so memory is safe whatever they say.

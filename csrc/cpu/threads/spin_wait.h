@@ -8,7 +8,7 @@ namespace pointkernels {
 
 // One turn of a loop that looks whether the other is done; `waited` counts them.
 inline void wait_a_turn(int64_t waited) {
-  constexpr int64_t kMostSpins = 1000;  // some 15 microseconds; then others may have the core
+  constexpr int64_t kMostSpins = 1000;  // about 15 microseconds; then the core is offered to other threads
   if (waited >= kMostSpins) return std::this_thread::yield();
 #if defined(__x86_64__)
   __builtin_ia32_pause();

@@ -2,10 +2,10 @@
 //
 // One member leads: it runs the program and gives out loops; the others wait for loops by spinning. They notice one as
 // soon as a cache line has come over from the leader's core, where a parallel region takes microseconds to begin and to
-// end; that line holds all that they need to know of the loop. Nobody is needed: a loop is cut into slots, whoever
-// comes first takes a slot, and the leader takes all that nobody else takes. So nothing waits for a thread that was
-// never started, or that the system has put aside without a slot in its hands. Who does what changes from run to run;
-// results must not depend on it.
+// end; that line holds all that they need to know of the loop. The leader needs no helper: a loop is cut into slots,
+// each is taken by the first thread that comes for it, and the leader takes those that remain. So it never waits for a
+// thread that was not started, or that was suspended between slots. Which thread takes which slot changes from run to
+// run; results must not depend on it.
 #pragma once
 
 #include <atomic>

@@ -12,9 +12,10 @@ namespace pointkernels {
 
 // Units of work [0, count), claimed in order by threads: one that wakes up late, shares its core or meets hard units
 // gets fewer of them.
-class Claims {
+class WorkQueue {
  public:
-  Claims(int64_t count, int64_t threads) : count_(count), step_(std::clamp<int64_t>(count / (32 * threads), 1, 16)) {}
+  WorkQueue(int64_t count, int64_t threads)
+      : count_(count), step_(std::clamp<int64_t>(count / (32 * threads), 1, 16)) {}
 
   int64_t count() const { return count_; }
 

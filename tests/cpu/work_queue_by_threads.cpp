@@ -1,5 +1,6 @@
 // Threads claim units of one kind, wait for all of them, and read in units of another kind what the first have written,
-// as a search packs points and then looks at them. Prints the sum of what they read, once by Claims and once by Shares.
+// as a search packs points and then looks at them. Prints the sum of what they read, once by WorkQueue and once by
+// Shares.
 #include "../../csrc/cpu/threads/work_queue.h"
 
 #include <atomic>
@@ -36,7 +37,7 @@ int main(int argc, char** argv) {
   int64_t sum = 0;
   for (int64_t round = 0; round < 20; ++round) {
     std::vector<int64_t> written(kUnits, -1), read(kUnits, -1);
-    pointkernels::Claims writing(kUnits, kThreads), reading(kUnits, kThreads);
+    pointkernels::WorkQueue writing(kUnits, kThreads), reading(kUnits, kThreads);
     std::atomic<int64_t> arrived{0};  // orders nothing, but lets no thread do everything before the others start
     on_threads(kThreads, [&](int64_t) {
       bool first = true;

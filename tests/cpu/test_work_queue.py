@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent / "claims_by_threads.cpp"
+SOURCE = Path(__file__).parent / "work_queue_by_threads.cpp"
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
         pytest.skip("needs a compiler")
-    built = tmp_path_factory.mktemp("claims") / "claims"
+    built = tmp_path_factory.mktemp("work_queue") / "work_queue"
     command = [compiler, "-std=c++17", "-O1", "-g", "-fsanitize=thread", "-pthread", str(SOURCE), "-o", str(built)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0 and "tsan" in done.stderr:
