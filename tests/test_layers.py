@@ -32,7 +32,8 @@ CROSSPOINT = {
 
 # Folders of csrc/cpu: a file includes files of lower ones or of its own.
 CPU = {
-    "memory": 0, "threads": 0, "simd": 0, "linear": 1, "graph": 1, "search": 2, "edge_conv": 2, "sampling": 3, "builds": 4,
+    "memory": 0, "threads": 0, "simd": 0, "linear": 1, "graph": 1, "search": 2, "edge_conv": 2, "sampling": 3,
+    "builds": 4,
 }  # fmt: skip
 
 
