@@ -18,10 +18,9 @@ from harness.environment import cpu_model, load_average
 from harness.memory import CLEAR_REFS, status
 from torch import Tensor
 
-from crosspoint.aligned_config import AlignedConfig
+from crosspoint.config.aligned import AlignedConfig
 from crosspoint.engine.allocator import keep_freed_memory
 from crosspoint.engine.optimisation import parameter_groups
-from crosspoint.engine.teacher import Teacher
 from crosspoint.losses import (
     BranchLosses,
     alignment_loss,
@@ -35,6 +34,7 @@ from crosspoint.losses import (
 )
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.masks import cloud_region_mask, image_block_mask
+from crosspoint.selftraining.teacher import Teacher
 
 CLASSES = 40
 

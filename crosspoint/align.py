@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from crosspoint.alignment.config import PRESETS, AlignConfig
 from crosspoint.command import parse_preset, train
+from crosspoint.config.align import PRESETS, AlignConfig
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,7 +11,15 @@ from typing import Annotated
 import tyro
 
 from crosspoint.command import exit_status
-from crosspoint.evaluation.config import FewShot, Finetune, Linear, PartSeg, Retrieval, Robustness, ZeroShot
+from crosspoint.config.evaluate import (
+    FewShot,
+    Finetune,
+    Linear,
+    PartSeg,
+    Retrieval,
+    Robustness,
+    ZeroShot,
+)
 
 _PROGRAM = "python -m crosspoint.evaluate"
 

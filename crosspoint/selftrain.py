@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import tyro
 
 from crosspoint.command import train
-from crosspoint.selftraining.config import METHODS, SelfTrainConfig
-from crosspoint.selftraining.experiment_config import ExperimentConfig
+from crosspoint.config.experiment import ExperimentConfig
+from crosspoint.config.selftrain import METHODS, SelfTrainConfig
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from crosspoint.command import parse_preset, train
-from crosspoint.config import PRESETS, Config
+from crosspoint.config.pretrain import PRESETS, Config
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = parse(arguments)
 
     def pretrain(console: Console) -> None:
-        from crosspoint.evaluation.pretraining import run  # not before: --help should not wait for torch
+        from crosspoint.pretraining.run import run  # not before: --help should not wait for torch
 
         run(config, console)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["crosspoint.train", "crosspoint.engine.run", "crosspoint.evaluation.pretraining"])
+CONTEXT.set_forkserver_preload(["crosspoint.train", "crosspoint.engine.run", "crosspoint.pretraining.run"])
 
 
 class Finished(NamedTuple):

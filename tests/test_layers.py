@@ -20,10 +20,10 @@ POINTKERNELS = {
     "pointkernels.nn": 5, "pointkernels.compat": 5, "pointkernels.__main__": 7, "pointkernels": 6,
 }  # fmt: skip
 CROSSPOINT = {
-    "crosspoint.config": -1, "crosspoint.aligned_config": 0, "crosspoint.adamw_config": 0,
-    "crosspoint.cross_most_weights": 0,
-    "crosspoint.selftraining.data_config": 0,
-    "crosspoint.flat_config": 1, "crosspoint.data": 1, "crosspoint.models": 1, "crosspoint.losses": 1,
+    "crosspoint.config": -1, "crosspoint.config.aligned": 0, "crosspoint.config.adamw": 0,
+    "crosspoint.config.cross_most": 0,
+    "crosspoint.config.pairs": 0,
+    "crosspoint.config.flat": 1, "crosspoint.data": 1, "crosspoint.models": 1, "crosspoint.losses": 1,
     "crosspoint.checkpoints": 2, "crosspoint.engine": 2, "crosspoint.checkpoints.__main__": 3,
     "crosspoint.evaluation": 3, "crosspoint.reporting": 4, "crosspoint.command": 3, "crosspoint.train": 5,
     "crosspoint.evaluate": 5, "crosspoint.report": 5, "crosspoint.alignment": 3, "crosspoint.selftraining": 4,

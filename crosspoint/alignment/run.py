@@ -9,17 +9,17 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
-from crosspoint.alignment.config import AlignConfig
 from crosspoint.alignment.step import LOSSES, AlignmentStep, Encoded, ThreeTowers
+from crosspoint.checkpoints.aligned import save_aligned
 from crosspoint.checkpoints.clip import load_clip
-from crosspoint.engine.aligned import save_aligned
+from crosspoint.config.align import AlignConfig
+from crosspoint.config.flat import flatten
+from crosspoint.data.pairs import Pairs, pair_datasets
 from crosspoint.engine.distributed import World, join_world
 from crosspoint.engine.optimisation import parameter_groups, warmup_cosine
-from crosspoint.engine.pair_sources import Pairs, pair_datasets
 from crosspoint.engine.randomness import augmentation_generator, seed_everything
 from crosspoint.engine.run import Run, begin, finish, prepare_directory
 from crosspoint.engine.state import TrainingState
-from crosspoint.flat_config import flatten
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.prompts import TEMPLATES
 

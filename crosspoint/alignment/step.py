@@ -9,17 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from crosspoint.alignment.config import AlignConfig
-from crosspoint.data.augment import (
-    CloudAugmentation,
-    as_float_images,
-    augment_clouds,
-    normalise_images,
-    random_flip,
-)
-from crosspoint.data.cloud_augment import random_tilt
-from crosspoint.data.image_augment import random_resized_crop
-from crosspoint.data.rand_augment import RandAugment, rand_augment
+from crosspoint.config.align import AlignConfig
+from crosspoint.data.augment.cloud_views import random_tilt
+from crosspoint.data.augment.clouds import CloudAugmentation, augment_clouds
+from crosspoint.data.augment.image_views import random_resized_crop
+from crosspoint.data.augment.images import as_float_images, normalise_images, random_flip
+from crosspoint.data.augment.rand_augment import RandAugment, rand_augment
 from crosspoint.data.sample import Batch, UpAxis
 from crosspoint.engine.distributed import World, gather_with_gradient
 from crosspoint.engine.state import TrainingState

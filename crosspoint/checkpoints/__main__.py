@@ -18,11 +18,11 @@ from crosspoint.checkpoints.aligned_report import AlignedReport
 from crosspoint.checkpoints.official import LoadReport, export_official, load_official
 from crosspoint.checkpoints.state_files import plain_state
 from crosspoint.checkpoints.ulip import is_of_aligned_model, load_ulip
-from crosspoint.data.modelnet40 import ModelNet40
+from crosspoint.config.flat import model_config
+from crosspoint.data.datasets.modelnet40 import ModelNet40
 from crosspoint.data.sample import Batch, Sample, collate
 from crosspoint.engine.atomic import replacing
 from crosspoint.engine.checkpoint import load_checkpoint
-from crosspoint.flat_config import model_config
 from crosspoint.models.crosspoint import CrossPoint
 
 _PROGRAM = "python -m crosspoint.checkpoints"

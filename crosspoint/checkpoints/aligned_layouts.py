@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from crosspoint.aligned_config import CloudConfig, ImageConfig, TextConfig
 from crosspoint.checkpoints.state_files import State
+from crosspoint.config.aligned import CloudConfig, ImageConfig, TextConfig
 
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 _HEAD_CHANNELS = 64  # in all networks of CLIP and of Point-BERT

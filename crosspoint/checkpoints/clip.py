@@ -6,9 +6,9 @@ from typing import Any
 
 from transformers import CLIPModel
 
-from crosspoint.aligned_config import AlignedConfig, CloudConfig, ImageConfig, TextConfig
 from crosspoint.checkpoints.aligned_layouts import Entry
 from crosspoint.checkpoints.aligned_report import AlignedReport, take
+from crosspoint.config.aligned import AlignedConfig, CloudConfig, ImageConfig, TextConfig
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.tokenizer import TextTokenizer
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from crosspoint.aligned_config import AlignedConfig, CloudConfig
 from crosspoint.checkpoints.aligned_layouts import (
     Entry,
     cloud_layout,
@@ -21,6 +20,7 @@ from crosspoint.checkpoints.aligned_layouts import (
 )
 from crosspoint.checkpoints.aligned_report import AlignedReport, take
 from crosspoint.checkpoints.state_files import State, plain_state
+from crosspoint.config.aligned import AlignedConfig, CloudConfig
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.tokenizer import TextTokenizer
 

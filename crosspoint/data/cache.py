@@ -6,6 +6,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
+CACHE_MEGABYTES = 512
+"""Default limit of a dataset's cache, per process."""
+
+
 _Value = TypeVar("_Value")
 _MEGABYTE = 1 << 20
 

@@ -74,3 +74,11 @@ def choose_points(available: int, wanted: int, rng: np.random.Generator) -> np.n
     """
     rounds = -(-wanted // available)
     return np.concatenate([rng.permutation(available) for _ in range(rounds)])[:wanted]
+
+
+def check_drawing(num_points: int, up_axis: str) -> None:
+    """Raises ValueError unless `num_points` is positive and `up_axis` an axis."""
+    if num_points < 1:
+        raise ValueError(f"num_points must be at least 1, got {num_points}")
+    if up_axis not in ("x", "y", "z"):
+        raise ValueError(f"up_axis must be 'x', 'y' or 'z', got {up_axis!r}")

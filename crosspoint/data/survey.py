@@ -13,19 +13,25 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from crosspoint.data.co3d import Co3d
-from crosspoint.data.folder import SPLIT_FOLDERS, class_of, cloud_files, folders_of, pictures_of
-from crosspoint.data.formats import SUFFIXES, read_cloud
-from crosspoint.data.hdf5 import RowReader
-from crosspoint.data.modelnet40 import class_names, split_files
-from crosspoint.data.modelnet_meshes import ModelNetMeshes, mesh_classes, mesh_folder
-from crosspoint.data.pictures import pictures_in, read_image
-from crosspoint.data.redwood import Redwood
-from crosspoint.data.row_pictures import row_folder, row_pictures
-from crosspoint.data.scanobjectnn import CLASSES as SCANOBJECTNN_CLASSES
-from crosspoint.data.scanobjectnn import VARIANTS, scan_file
-from crosspoint.data.shapenet55 import ShapeNet55
-from crosspoint.data.shapenet_part import part_files, part_taxonomy
+from crosspoint.data.datasets.co3d import Co3d
+from crosspoint.data.datasets.folder import (
+    SPLIT_FOLDERS,
+    class_of,
+    cloud_files,
+    folders_of,
+    pictures_of,
+)
+from crosspoint.data.datasets.modelnet40 import class_names, split_files
+from crosspoint.data.datasets.modelnet_meshes import ModelNetMeshes, mesh_classes, mesh_folder
+from crosspoint.data.datasets.redwood import Redwood
+from crosspoint.data.datasets.scanobjectnn import CLASSES as SCANOBJECTNN_CLASSES
+from crosspoint.data.datasets.scanobjectnn import VARIANTS, scan_file
+from crosspoint.data.datasets.shapenet55 import ShapeNet55
+from crosspoint.data.datasets.shapenet_part import part_files, part_taxonomy
+from crosspoint.data.files.formats import SUFFIXES, read_cloud
+from crosspoint.data.files.hdf5 import RowReader
+from crosspoint.data.files.pictures import pictures_in, read_image
+from crosspoint.data.files.row_pictures import row_folder, row_pictures
 
 _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 _ALL = "all"  # the split of data without splits

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from crosspoint.config.flat import differences
 from crosspoint.engine.atomic import replacing
-from crosspoint.flat_config import differences
 
 FORMAT = 1
 """Version of the layout of a checkpoint file."""

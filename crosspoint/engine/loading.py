@@ -12,10 +12,10 @@ from typing import Any, cast
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from crosspoint.data.labelled import CloudDataset
 from crosspoint.data.sample import Batch, collate
 from crosspoint.engine.interrupt import leave_signals_to_parent
 from crosspoint.engine.sampler import ResumableBatchSampler
-from crosspoint.engine.sources import CloudDataset
 
 _LAST_MOMENT = 5.0  # seconds that a process may take from closing its connections to its end
 _INSTANT = 0.001  # above 0: then join() waits for the exit code of a process that is ending

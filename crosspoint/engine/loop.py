@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor
 
-from crosspoint.config import OutputConfig
+from crosspoint.config.output import OutputConfig
 from crosspoint.data.sample import Batch
 from crosspoint.engine.distributed import World, largest
 from crosspoint.engine.interrupt import Interrupted, InterruptRequest

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from crosspoint.config import Config, ModelConfig
+from crosspoint.config.pretrain import Config, ModelConfig
 from crosspoint.engine.atomic import replacing
 from crosspoint.engine.distributed import World
 

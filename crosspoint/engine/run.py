@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor
 
-from crosspoint.config import OutputConfig
+from crosspoint.config.output import OutputConfig
+from crosspoint.data.labelled import CloudDataset
 from crosspoint.data.sample import Batch
 from crosspoint.engine.checkpoint import load_checkpoint, require_same_run, save_checkpoint
 from crosspoint.engine.distributed import World
@@ -22,7 +23,6 @@ from crosspoint.engine.loop import train
 from crosspoint.engine.progress import TrainingProgress
 from crosspoint.engine.report import write_json
 from crosspoint.engine.sampler import ResumableBatchSampler
-from crosspoint.engine.sources import CloudDataset
 from crosspoint.engine.state import TrainingState
 
 CHECKPOINT_NAME = "checkpoint.pt"

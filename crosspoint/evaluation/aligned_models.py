@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crosspoint.checkpoints.aligned import is_aligned, load_aligned
 from crosspoint.checkpoints.clip import load_clip
 from crosspoint.checkpoints.state_files import plain_state
 from crosspoint.checkpoints.ulip import is_of_aligned_model, load_dvae, load_ulip, ulip_cloud_sizes
-from crosspoint.engine.aligned import is_aligned, load_aligned
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.tokenizer import TextTokenizer
 

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Subset
 
+from crosspoint.config.evaluated_data import ClassifiedData, PairedData, PartData
+from crosspoint.data.datasets.shapenet_part import ShapeNetPart
+from crosspoint.data.datasets.shapenet_render import ShapeNetRender
 from crosspoint.data.keys import ItemKey
+from crosspoint.data.labelled import CloudDataset, labelled_clouds
 from crosspoint.data.sample import Sample, UpAxis
-from crosspoint.data.shapenet_part import ShapeNetPart
-from crosspoint.data.shapenet_render import ShapeNetRender
 from crosspoint.data.shapes import Shapes
-from crosspoint.engine.sources import CloudDataset, labelled_clouds
-from crosspoint.evaluation.data_config import ClassifiedData, PairedData, PartData
 
 _SHAPES_PER_CLASS = 32  # where the settings leave it open
 

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from crosspoint.checkpoints import load_official
-from crosspoint.config import ModelConfig
+from crosspoint.config.evaluate import Evaluation, Task
+from crosspoint.config.flat import model_config
+from crosspoint.config.pretrain import ModelConfig
 from crosspoint.data.sample import UpAxis
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.randomness import seed_everything
 from crosspoint.engine.run import BEST_NAME, CHECKPOINT_NAME
-from crosspoint.evaluation.config import Evaluation, Task
-from crosspoint.flat_config import model_config
 from crosspoint.models.classifier import Classifier
 from crosspoint.models.crosspoint import CrossPoint
 from crosspoint.models.dgcnn import DGCNN

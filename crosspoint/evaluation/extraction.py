@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from crosspoint.engine.sources import axis_shift
+from crosspoint.data.labelled import axis_shift
 from crosspoint.evaluation.datasets import Chosen
 from crosspoint.evaluation.encoders import Contender
 from crosspoint.evaluation.features import Features, extract_features

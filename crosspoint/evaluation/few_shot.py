@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import nn
 
-from crosspoint.evaluation.config import FewShot
+from crosspoint.config.evaluate import FewShot
 from crosspoint.evaluation.datasets import classified_splits
 from crosspoint.evaluation.encoders import Contender, contenders, evaluation_device
 from crosspoint.evaluation.extraction import split_features

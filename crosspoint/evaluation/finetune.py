@@ -13,9 +13,9 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from crosspoint.config.evaluate import Finetune, settings
+from crosspoint.data.labelled import axis_shift
 from crosspoint.data.sample import Batch, Sample, collate
-from crosspoint.engine.sources import axis_shift
-from crosspoint.evaluation.config import Finetune, settings
 from crosspoint.evaluation.datasets import Chosen, classified_splits, share_of_each_class
 from crosspoint.evaluation.encoders import Contender, contenders, evaluation_device
 from crosspoint.evaluation.metrics import accuracy

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from crosspoint.evaluation.config import Linear
+from crosspoint.config.evaluate import Linear
 from crosspoint.evaluation.datasets import classified_splits
 from crosspoint.evaluation.encoders import Contender, contenders, evaluation_device
 from crosspoint.evaluation.extraction import split_features

@@ -15,9 +15,9 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from crosspoint.config.evaluate import PartSeg, settings
+from crosspoint.data.labelled import axis_shift
 from crosspoint.data.sample import Batch, Sample, collate
-from crosspoint.engine.sources import axis_shift
-from crosspoint.evaluation.config import PartSeg, settings
 from crosspoint.evaluation.datasets import PartDataset, part_splits
 from crosspoint.evaluation.encoders import Contender, contenders, evaluation_device
 from crosspoint.evaluation.figures import write_segmentation

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from crosspoint.config.evaluate import Task, settings
 from crosspoint.engine.report import write_json
-from crosspoint.evaluation.config import Task, settings
 
 FOLDER = "evaluation"
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from crosspoint.data.augment import ImageAugmentation, prepare_images
-from crosspoint.data.render import random_views, render
+from crosspoint.config.evaluate import Retrieval
+from crosspoint.config.evaluated_data import PairedData
+from crosspoint.data.augment.images import ImageAugmentation, prepare_images
+from crosspoint.data.labelled import axis_shift
+from crosspoint.data.rendering.render import random_views, render
 from crosspoint.data.sample import Sample, UpAxis, collate
-from crosspoint.engine.sources import axis_shift
-from crosspoint.evaluation.config import Retrieval
-from crosspoint.evaluation.data_config import PairedData
 from crosspoint.evaluation.datasets import paired_objects
 from crosspoint.evaluation.encoders import Contender, contenders, evaluation_device
 from crosspoint.evaluation.extraction import progress_bar

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from crosspoint.evaluation.config import Robustness
+from crosspoint.config.evaluate import Robustness
 from crosspoint.evaluation.corruptions import CORRUPTIONS, STRENGTHS, UNITS, corruption
 from crosspoint.evaluation.datasets import Chosen, classified_splits
 from crosspoint.evaluation.encoders import Contender, contenders, evaluation_device

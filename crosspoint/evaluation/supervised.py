@@ -17,8 +17,10 @@ from torch.nn import functional
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from crosspoint.config import OutputConfig
-from crosspoint.data.augment import random_scale, random_translation
+from crosspoint.config.evaluate import SupervisedConfig
+from crosspoint.config.output import OutputConfig
+from crosspoint.data.augment.clouds import random_scale, random_translation
+from crosspoint.data.labelled import CloudDataset
 from crosspoint.data.sample import Batch
 from crosspoint.engine.checkpoint import load_checkpoint, save_checkpoint
 from crosspoint.engine.distributed import World
@@ -27,8 +29,6 @@ from crosspoint.engine.loop import train
 from crosspoint.engine.progress import TrainingProgress
 from crosspoint.engine.randomness import augmentation_generator, capture, restore
 from crosspoint.engine.sampler import ResumableBatchSampler
-from crosspoint.engine.sources import CloudDataset
-from crosspoint.evaluation.config import SupervisedConfig
 
 _SCALE = (2.0 / 3.0, 1.5)
 _FREE = ("workers", "checkpoint_seconds")  # settings that do not change the weights

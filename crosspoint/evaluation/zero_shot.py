@@ -14,13 +14,13 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from crosspoint.data.image_augment import ImageViews, plain_images
-from crosspoint.data.paired import LabelledDataset
+from crosspoint.config.evaluate import ZeroShot
+from crosspoint.data.augment.image_views import ImageViews, plain_images
+from crosspoint.data.datasets.paired import LabelledDataset
+from crosspoint.data.labelled import axis_shift
+from crosspoint.data.pairs import pair_datasets
 from crosspoint.data.sample import Sample, collate
-from crosspoint.engine.pair_sources import pair_datasets
-from crosspoint.engine.sources import axis_shift
 from crosspoint.evaluation.aligned_models import aligned_model
-from crosspoint.evaluation.config import ZeroShot
 from crosspoint.evaluation.encoders import evaluation_device
 from crosspoint.evaluation.extraction import progress_bar
 from crosspoint.evaluation.figures import write_confusion

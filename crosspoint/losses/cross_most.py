@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crosspoint.cross_most_weights import CrossMostWeights
+from crosspoint.config.cross_most import CrossMostWeights
 
 
 class BranchLosses(NamedTuple):

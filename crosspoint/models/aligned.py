@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from crosspoint.aligned_config import AlignedConfig
+from crosspoint.config.aligned import AlignedConfig
 from crosspoint.models.image_transformer import ImageBranch
 from crosspoint.models.masked_point_transformer import CloudBranch
 from crosspoint.models.prompts import TEMPLATES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crosspoint.config import ModelConfig
+from crosspoint.config.pretrain import ModelConfig
 from crosspoint.models.dgcnn import DGCNN
 from crosspoint.models.dgcnn_seg import DGCNNSeg
 from crosspoint.models.encoder import CloudEncoder

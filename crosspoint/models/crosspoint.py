@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from crosspoint.config import ModelConfig
+from crosspoint.config.pretrain import ModelConfig
 from crosspoint.models.build import build_cloud_encoder
 from crosspoint.models.heads import ProjectionHead
 from crosspoint.models.image import ImageEncoder

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from crosspoint.aligned_config import ImageConfig
+from crosspoint.config.aligned import ImageConfig
 from crosspoint.models.branch import Branch
 
 _MLP_RATIO = 4

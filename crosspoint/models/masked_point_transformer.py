@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crosspoint.aligned_config import CloudConfig
+from crosspoint.config.aligned import CloudConfig
 from crosspoint.models.branch import Branch
 from crosspoint.models.point_groups import Groups, group_points
 from crosspoint.models.point_tokens import PointTokens

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from crosspoint.aligned_config import TextConfig
+from crosspoint.config.aligned import TextConfig
 from crosspoint.models.tokenizer import TextTokenizer
 
 _MLP_RATIO = 4

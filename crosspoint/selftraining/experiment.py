@@ -13,18 +13,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from crosspoint.alignment.config import AlignConfig
 from crosspoint.alignment.run import ALIGNED_NAME, align
-from crosspoint.data.paired import LabelledDataset
+from crosspoint.config.align import AlignConfig
+from crosspoint.config.experiment import ExperimentConfig, variant_label, variant_method
+from crosspoint.config.flat import flatten
+from crosspoint.config.selftrain import SelfTrainConfig
+from crosspoint.data.datasets.paired import LabelledDataset
+from crosspoint.data.pairs import Pairs, pair_datasets
 from crosspoint.engine.distributed import World, join_world
-from crosspoint.engine.pair_sources import Pairs, pair_datasets
 from crosspoint.engine.report import write_json
 from crosspoint.engine.run import CHECKPOINT_NAME, prepare_directory
 from crosspoint.evaluation.results import percent, processor
-from crosspoint.flat_config import flatten
 from crosspoint.models.aligned import AlignedModel
-from crosspoint.selftraining.config import SelfTrainConfig
-from crosspoint.selftraining.experiment_config import ExperimentConfig, variant_label, variant_method
 from crosspoint.selftraining.report import (
     BRANCHES,
     LABELS_FIGURE,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from crosspoint.config.selftrain import LabelConfig
 from crosspoint.losses.pseudo_labels import (
     PseudoLabels,
     agreement_pseudo_labels,
@@ -14,7 +15,6 @@ from crosspoint.losses.pseudo_labels import (
     joint_pseudo_labels,
     naive_pseudo_labels,
 )
-from crosspoint.selftraining.config import LabelConfig
 
 
 class BranchLabels(NamedTuple):

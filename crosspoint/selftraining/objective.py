@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, distributed
 
+from crosspoint.config.selftrain import MethodConfig
 from crosspoint.engine.distributed import World, gather_with_gradient
 from crosspoint.losses.alignment import alignment_loss
 from crosspoint.losses.cross_most import BranchLosses, CrossMostLoss, cross_most_loss
@@ -14,7 +15,6 @@ from crosspoint.losses.masked_modelling import masked_pixel_loss, masked_token_l
 from crosspoint.losses.pseudo_labels import PseudoLabels
 from crosspoint.losses.self_training import self_training_loss
 from crosspoint.models.branch import Branch
-from crosspoint.selftraining.config import MethodConfig
 from crosspoint.selftraining.labelling import BranchLabels
 from crosspoint.selftraining.student import Outputs
 from crosspoint.selftraining.views import Views

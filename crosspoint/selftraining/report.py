@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from crosspoint.data.paired import LabelledDataset
+from crosspoint.data.datasets.paired import LabelledDataset
+from crosspoint.data.labelled import axis_shift
 from crosspoint.data.sample import UpAxis
 from crosspoint.engine.atomic import replacing
 from crosspoint.engine.log import LOG_NAME, read_log
-from crosspoint.engine.sources import axis_shift
 from crosspoint.evaluation.figures import write_confusion
 from crosspoint.evaluation.results import percent
 from crosspoint.evaluation.zero_shot import probabilities, scores

@@ -11,21 +11,21 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
+from crosspoint.checkpoints.aligned import save_aligned
+from crosspoint.config.flat import flatten
+from crosspoint.config.selftrain import SelfTrainConfig
+from crosspoint.data.pairs import Pairs
 from crosspoint.data.sample import Batch
-from crosspoint.engine.aligned import save_aligned
 from crosspoint.engine.distributed import World
 from crosspoint.engine.optimisation import parameter_groups, warmup_cosine
-from crosspoint.engine.pair_sources import Pairs
 from crosspoint.engine.randomness import augmentation_generator, seed_everything
 from crosspoint.engine.run import Run, begin, finish, save
 from crosspoint.engine.state import TrainingState
-from crosspoint.engine.teacher import Teacher
 from crosspoint.evaluation.aligned_models import NAME_IN_RUN
-from crosspoint.flat_config import flatten
 from crosspoint.models.aligned import AlignedModel
-from crosspoint.selftraining.config import SelfTrainConfig
 from crosspoint.selftraining.step import LOSSES, SHARES, SelfTrainingStep
 from crosspoint.selftraining.student import Outputs, Student, train_only_what_learns
+from crosspoint.selftraining.teacher import Teacher
 from crosspoint.selftraining.views import ViewMaker
 
 _CONFIDENT = len(LOSSES) + SHARES.index("confident")

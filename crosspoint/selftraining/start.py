@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from crosspoint.config.selftrain import SelfTrainConfig
 from crosspoint.evaluation.aligned_models import aligned_model
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.prompts import TEMPLATES
-from crosspoint.selftraining.config import SelfTrainConfig
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

@@ -8,17 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, distributed
 
+from crosspoint.config.selftrain import MethodConfig
 from crosspoint.data.sample import Batch
 from crosspoint.engine.distributed import World
 from crosspoint.engine.state import TrainingState
-from crosspoint.engine.teacher import Teacher
 from crosspoint.losses.cross_most import CrossMostLoss
 from crosspoint.losses.pseudo_labels import PseudoLabels
 from crosspoint.models.aligned import AlignedModel
-from crosspoint.selftraining.config import MethodConfig
 from crosspoint.selftraining.labelling import BranchLabels, label
 from crosspoint.selftraining.objective import Objective
 from crosspoint.selftraining.student import Outputs
+from crosspoint.selftraining.teacher import Teacher
 from crosspoint.selftraining.views import ViewMaker, Views
 
 LOSSES = ("loss", *CrossMostLoss._fields[1:])

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from crosspoint.config.selftrain import MethodConfig
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.branch import Branch
 from crosspoint.models.point_groups import Groups
-from crosspoint.selftraining.config import MethodConfig
 
 
 class Outputs(NamedTuple):

@@ -7,16 +7,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from crosspoint.data.augment import CloudAugmentation
-from crosspoint.data.cloud_augment import AS_CODE_CROP, CloudViews, strong_clouds, weak_clouds
-from crosspoint.data.image_augment import ImageViews, strong_images, weak_images
-from crosspoint.data.rand_augment import RandAugment
+from crosspoint.config.selftrain import MethodConfig
+from crosspoint.data.augment.cloud_views import AS_CODE_CROP, CloudViews, strong_clouds, weak_clouds
+from crosspoint.data.augment.clouds import CloudAugmentation
+from crosspoint.data.augment.image_views import ImageViews, strong_images, weak_images
+from crosspoint.data.augment.rand_augment import RandAugment
+from crosspoint.data.labelled import axis_shift
 from crosspoint.data.sample import UpAxis
-from crosspoint.engine.sources import axis_shift
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.masks import cloud_region_mask, image_block_mask
 from crosspoint.models.point_groups import Groups
-from crosspoint.selftraining.config import MethodConfig
 
 
 class Views(NamedTuple):

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from crosspoint import config
-from crosspoint.config import (
+from crosspoint.config import pretrain as config
+from crosspoint.config.flat import differences, flatten
+from crosspoint.config.output import OutputConfig
+from crosspoint.config.pretrain import (
     PRESETS,
     Config,
     DataConfig,
     ModelConfig,
     OptimisationConfig,
-    OutputConfig,
     ProbeConfig,
 )
-from crosspoint.flat_config import differences, flatten
 from crosspoint.train import parse
 
 SECTIONS = (Config, DataConfig, ModelConfig, OptimisationConfig, OutputConfig, ProbeConfig)

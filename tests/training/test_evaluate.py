@@ -13,21 +13,28 @@ from PIL import Image
 from rich.console import Console
 
 from crosspoint.checkpoints import export_official
-from crosspoint.config import Config, DataConfig, ModelConfig, OptimisationConfig, OutputConfig, ProbeConfig
+from crosspoint.config.evaluate import Linear
+from crosspoint.config.evaluated_data import ClassifiedData
+from crosspoint.config.output import OutputConfig
+from crosspoint.config.pretrain import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimisationConfig,
+    ProbeConfig,
+)
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.distributed import World
-from crosspoint.engine.pretrain import pretrain
 from crosspoint.engine.run import prepare_directory
-from crosspoint.engine.state import initial_model
 from crosspoint.evaluate import main, parse
-from crosspoint.evaluation.config import Linear
-from crosspoint.evaluation.data_config import ClassifiedData
 from crosspoint.evaluation.datasets import classified_splits
 from crosspoint.evaluation.encoders import contenders
 from crosspoint.evaluation.features import extract_features
 from crosspoint.evaluation.few_shot import set_neighbors
 from crosspoint.evaluation.svm import linear_probe
 from crosspoint.models import CrossPoint
+from crosspoint.pretraining.state import initial_model
+from crosspoint.pretraining.train import pretrain
 from crosspoint.report import main as report
 
 CPU = torch.device("cpu")

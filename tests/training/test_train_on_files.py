@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crosspoint.config import Config, DataConfig, ModelConfig, ProbeConfig
+from crosspoint.config.pretrain import Config, DataConfig, ModelConfig, ProbeConfig
 from crosspoint.data import CloudFolder, ModelNet10, ModelNet40, ScanObjectNN, ShapeNetPart
+from crosspoint.data.labelled import labelled_clouds
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.run import CHECKPOINT_NAME
 from crosspoint.engine.sampler import ResumableBatchSampler
-from crosspoint.engine.sources import labelled_clouds, pretraining_dataset, probe_datasets
+from crosspoint.pretraining.datasets import pretraining_dataset, probe_datasets
 from crosspoint.train import main
 
 TINY = """

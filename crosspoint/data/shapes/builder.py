@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crosspoint.data.shapes.primitives import Facets
+from crosspoint.data.mesh import Facets
 
 
 class Builder:

@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from crosspoint.data.augment import unit_sphere
+from crosspoint.data.augment.clouds import unit_sphere
 from crosspoint.data.keys import ItemKey, check_seed, random_stream, split_key
+from crosspoint.data.mesh import Facets, rotation, sample_surface, unit
 from crosspoint.data.sample import Sample, UpAxis
 from crosspoint.data.shapes.builder import Builder, ShapeClass
 from crosspoint.data.shapes.catalogue import CLASSES
-from crosspoint.data.shapes.primitives import Facets, rotation, unit
-from crosspoint.data.shapes.surface import sample_surface
 
 Split = Literal["train", "test"]
 _SPLITS = ("train", "test")

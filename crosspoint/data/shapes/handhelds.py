@@ -4,8 +4,17 @@ import math
 
 import numpy as np
 
+from crosspoint.data.mesh import Array, Facets
 from crosspoint.data.shapes.builder import Builder, ShapeClass
-from crosspoint.data.shapes.primitives import Array, Facets, box, disc, ellipsoid, lathe, plate, rod, tapered_box
+from crosspoint.data.shapes.primitives import (
+    box,
+    disc,
+    ellipsoid,
+    lathe,
+    plate,
+    rod,
+    tapered_box,
+)
 from crosspoint.data.shapes.supports import row
 
 

@@ -10,18 +10,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from crosspoint.data.augment import unit_sphere
-from crosspoint.data.cache import ByteLimitedCache
-from crosspoint.data.hdf5 import CACHE_MEGABYTES, check_drawing
-from crosspoint.data.keys import ItemKey, check_seed, choose_points, random_stream, split_key
+from crosspoint.data.augment.clouds import unit_sphere
+from crosspoint.data.cache import CACHE_MEGABYTES, ByteLimitedCache
+from crosspoint.data.keys import ItemKey, check_drawing, check_seed, choose_points, random_stream, split_key
+from crosspoint.data.mesh import Array, SurfaceSample, sample_surface
+from crosspoint.data.rendering.views import render_views
 from crosspoint.data.sample import Sample, UpAxis
 from crosspoint.data.shapes.catalogue import CLASSES
 from crosspoint.data.shapes.dataset import PoseVariation, Split, make_object
 from crosspoint.data.shapes.photo import PhotoShift, photograph
-from crosspoint.data.shapes.primitives import Array
 from crosspoint.data.shapes.scan import ScanShift, scan
-from crosspoint.data.shapes.surface import SurfaceSample, sample_surface
-from crosspoint.data.views import render_views
 
 _SPLITS = ("train", "test")
 _PAIR, _DRAW = 2, 3  # what a random stream is for; `shapes.dataset` uses 0 and 1

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from crosspoint.data.render import look
-from crosspoint.data.shapes.primitives import unit
-from crosspoint.data.views import as_bytes, directions_around
+from crosspoint.data.mesh import unit
+from crosspoint.data.rendering.render import look
+from crosspoint.data.rendering.views import as_bytes, directions_around
 
 _PATCHES = 5  # a background's colours vary over so many patches along each side
 _AMBIENT = 0.25  # the light that comes from all sides

@@ -5,53 +5,12 @@ surface encloses something.
 """
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
-Vector = Sequence[float]
-
-
-class Facets(NamedTuple):
-    """Triangles: corners (F, 3, 3) and the unit normals of the surface at them (F, 3, 3)."""
-
-    corners: Array
-    normals: Array
-
-    def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Facets":
-        """The facets translated."""
-        return Facets(self.corners + np.array((x, y, z)), self.normals)
-
-    def turned(self, axis: str, angle: float) -> "Facets":
-        """The facets rotated about the origin: right-handed, about axis "x", "y" or "z", radians."""
-        matrix = rotation(axis, angle).T
-        return Facets(self.corners @ matrix, self.normals @ matrix)
-
-    def flattened(self, x: float = 1.0, y: float = 1.0, z: float = 1.0) -> "Facets":
-        """The facets scaled along the axes, by positive factors."""
-        factors = np.array((x, y, z))
-        return Facets(self.corners * factors, unit(self.normals / factors))
-
-
-def unit(vectors: Array) -> Array:
-    """Vectors (..., 3) divided by their lengths; zero stays zero."""
-    length = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
-    scaled: Array = vectors / np.maximum(length, 1e-30)[..., None]
-    return scaled
-
-
-def rotation(axis: str, angle: float) -> Array:
-    """Right-handed rotation matrix (3, 3) about axis "x", "y" or "z"."""
-    cos, sin = math.cos(angle), math.sin(angle)
-    if axis == "x":
-        return np.array(((1.0, 0.0, 0.0), (0.0, cos, -sin), (0.0, sin, cos)))
-    if axis == "y":
-        return np.array(((cos, 0.0, sin), (0.0, 1.0, 0.0), (-sin, 0.0, cos)))
-    return np.array(((cos, -sin, 0.0), (sin, cos, 0.0), (0.0, 0.0, 1.0)))
+from crosspoint.data.mesh import Array, Facets, Vector, unit
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crosspoint.data.shapes.primitives import Array, rotation
+from crosspoint.data.mesh import Array, rotation
 
 _CELLS = 40  # of the grid, along each axis, in which a scanner sees only what is nearest
 _THICKNESS = 0.1  # how far behind the nearest point of its cell a point is still seen, in units of the object's radius

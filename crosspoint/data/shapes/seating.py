@@ -4,8 +4,19 @@ import math
 
 import numpy as np
 
+from crosspoint.data.mesh import Array
 from crosspoint.data.shapes.builder import Builder, ShapeClass
-from crosspoint.data.shapes.primitives import Array, arc, beam, box, ellipsoid, grid, lathe, plate, rod, tube
+from crosspoint.data.shapes.primitives import (
+    arc,
+    beam,
+    box,
+    ellipsoid,
+    grid,
+    lathe,
+    plate,
+    rod,
+    tube,
+)
 from crosspoint.data.shapes.supports import SUPPORTS, row, slab, support
 
 

@@ -3,8 +3,17 @@
 import math
 from collections.abc import Callable
 
+from crosspoint.data.mesh import Facets
 from crosspoint.data.shapes.builder import Builder
-from crosspoint.data.shapes.primitives import Facets, beam, box, disc, ellipsoid, lathe, plate, rod
+from crosspoint.data.shapes.primitives import (
+    beam,
+    box,
+    disc,
+    ellipsoid,
+    lathe,
+    plate,
+    rod,
+)
 
 SUPPORTS = ("round legs", "square legs", "three legs", "pedestal", "star", "panels", "sled", "trestle", "crossed")
 

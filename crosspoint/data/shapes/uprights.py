@@ -4,8 +4,19 @@ import math
 
 import numpy as np
 
+from crosspoint.data.mesh import Facets
 from crosspoint.data.shapes.builder import Builder, ShapeClass
-from crosspoint.data.shapes.primitives import Facets, arc, box, disc, ellipsoid, grid, lathe, rod, tapered_box, tube
+from crosspoint.data.shapes.primitives import (
+    arc,
+    box,
+    disc,
+    ellipsoid,
+    grid,
+    lathe,
+    rod,
+    tapered_box,
+    tube,
+)
 from crosspoint.data.shapes.vessels import hollow, smooth_profile
 
 

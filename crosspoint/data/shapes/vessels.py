@@ -5,8 +5,16 @@ import math
 
 import numpy as np
 
+from crosspoint.data.mesh import Array, Facets
 from crosspoint.data.shapes.builder import Builder, ShapeClass
-from crosspoint.data.shapes.primitives import Array, Facets, arc, disc, ellipsoid, lathe, rod, tube
+from crosspoint.data.shapes.primitives import (
+    arc,
+    disc,
+    ellipsoid,
+    lathe,
+    rod,
+    tube,
+)
 
 
 def smooth_profile(b: Builder, height: float, radii: tuple[float, ...], wobble: float = 0.0) -> Array:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from crosspoint.aligned_config import AlignedConfig, CloudConfig
 from crosspoint.checkpoints import AlignedReport, load_clip, load_dvae, load_ulip
 from crosspoint.checkpoints.__main__ import main
+from crosspoint.config.aligned import AlignedConfig, CloudConfig
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.branch import Branch
 

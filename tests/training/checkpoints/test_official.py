@@ -218,9 +218,9 @@ def test_axes() -> None:
 
 
 def test_a_run_goes_to_the_official_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from crosspoint.config import Config, ModelConfig
+    from crosspoint.config.flat import flatten
+    from crosspoint.config.pretrain import Config, ModelConfig
     from crosspoint.engine.checkpoint import save_checkpoint
-    from crosspoint.flat_config import flatten
     from crosspoint.models import CrossPoint
 
     model = ModelConfig(encoder="dgcnn_seg", k=4, embedding=16, cloud_hidden=16, image_hidden=8, resnet_width=4)

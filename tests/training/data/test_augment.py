@@ -16,18 +16,20 @@ from crosspoint.data import (
     augment_images,
     prepare_images,
 )
-from crosspoint.data.augment import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    random_colour_jitter,
-    random_flip,
+from crosspoint.data.augment.clouds import (
     random_input_dropout,
     random_jitter,
     random_rotation,
     random_scale,
     random_translation,
-    resize_images,
     unit_sphere,
+)
+from crosspoint.data.augment.images import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    random_colour_jitter,
+    random_flip,
+    resize_images,
 )
 
 

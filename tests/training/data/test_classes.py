@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from crosspoint.data import PairedShapes, Shapes
-from crosspoint.data.classes import UNKNOWN, Rows, UnderClasses, Unlabelled, held_out, plain_name, shared_classes
+from crosspoint.data.datasets.classes import (
+    UNKNOWN,
+    Rows,
+    UnderClasses,
+    Unlabelled,
+    held_out,
+    plain_name,
+    shared_classes,
+)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from crosspoint.data import CloudAugmentation, CloudViews, strong_clouds, weak_clouds
-from crosspoint.data.augment import augment_clouds, unit_sphere
-from crosspoint.data.cloud_augment import AS_CODE_CROP, random_crop, random_tilt, upsample_clouds
+from crosspoint.data.augment.cloud_views import AS_CODE_CROP, random_crop, random_tilt, upsample_clouds
+from crosspoint.data.augment.clouds import augment_clouds, unit_sphere
 
 
 def _generator(seed: int = 0) -> torch.Generator:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from crosspoint.data import CloudFolder, collate
 from crosspoint.data.cache import ByteLimitedCache
-from crosspoint.data.formats import SUFFIXES, read_cloud
+from crosspoint.data.files.formats import SUFFIXES, read_cloud
 
 SQUARE = "4 2 0\n0 0 0\n2 0 0\n2 1 0\n0 1 0\n3 0 1 2\n3 0 2 3\n"
 

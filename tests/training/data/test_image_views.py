@@ -13,8 +13,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
 from crosspoint.data import ImageViews, plain_images, strong_images, weak_images
-from crosspoint.data.image_augment import random_resized_crop
-from crosspoint.data.rand_augment import OPERATIONS, RandAugment, auto_contrast, rand_augment
+from crosspoint.data.augment.image_views import random_resized_crop
+from crosspoint.data.augment.rand_augment import OPERATIONS, RandAugment, auto_contrast, rand_augment
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 COLOURS = dict(OPERATIONS)

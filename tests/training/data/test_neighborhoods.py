@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from crosspoint.data.neighborhoods import covering_radius, estimate_normals
+from crosspoint.data.rendering.neighborhoods import covering_radius, estimate_normals
 
 
 def _square(count: int, seed: int = 0) -> torch.Tensor:

@@ -24,8 +24,8 @@ from crosspoint.data import (
     ShapeNet55,
     ShapeNetRender,
 )
-from crosspoint.data.pictures import read_image
-from crosspoint.data.row_pictures import row_folder, row_pictures
+from crosspoint.data.files.pictures import read_image
+from crosspoint.data.files.row_pictures import row_folder, row_pictures
 from crosspoint.data.survey import survey
 
 KINDS = {"redwood": Redwood, "co3d": Co3d, "modelnet_meshes": ModelNetMeshes, "shapenet55": ShapeNet55}

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from crosspoint.data import ModelNet10, ScanObjectNN, ShapeNetPart, collate
-from crosspoint.data.hdf5 import RowReader
-from crosspoint.data.modelnet40 import ModelNet40
+from crosspoint.data.datasets.modelnet40 import ModelNet40
+from crosspoint.data.files.hdf5 import RowReader
 
 OFFICIAL_PARTS = [4, 2, 2, 4, 4, 3, 3, 2, 4, 2, 6, 2, 3, 3, 3, 3]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from crosspoint.data import Shapes, UpAxis, collate
-from crosspoint.data.render import RenderMode, look, random_views, render
+from crosspoint.data.rendering.render import RenderMode, look, random_views, render
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -183,7 +183,7 @@ def test_pictures_do_not_depend_on_their_batch(monkeypatch: pytest.MonkeyPatch) 
         alone = render(points[part], normals[part], azimuth=azimuth[part], elevation=elevation[part], size=48)
         assert torch.equal(alone, together[part])
     for most in (1, 30_000):
-        monkeypatch.setattr("crosspoint.data.render._MAX_PAIRS", most)
+        monkeypatch.setattr("crosspoint.data.rendering.render._MAX_PAIRS", most)
         assert torch.equal(render(points, normals, azimuth=azimuth, elevation=elevation, size=48), together)
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from crosspoint.data.keys import random_stream
+from crosspoint.data.mesh import Array, Facets, rotation, sample_surface
 from crosspoint.data.shapes.primitives import (
-    Array,
-    Facets,
     arc,
     beam,
     box,
@@ -18,11 +17,9 @@ from crosspoint.data.shapes.primitives import (
     lathe,
     plate,
     rod,
-    rotation,
     tapered_box,
     tube,
 )
-from crosspoint.data.shapes.surface import sample_surface
 
 SOLIDS = {
     "box": box((1, 2, 3), (0.5, 1, 2)),

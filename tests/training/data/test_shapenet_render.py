@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crosspoint.data import ShapeNetRender, collate
-from crosspoint.data.formats import read_ply
-from crosspoint.data.pictures import read_image
+from crosspoint.data.files.formats import read_ply
+from crosspoint.data.files.pictures import read_image
 
 OBJECTS = (("chair", "a1"), ("chair", "b2"), ("mug", "c3"))
 

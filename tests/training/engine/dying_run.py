@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from crosspoint.data import Shapes
-from crosspoint.engine.step import TrainingStep
+from crosspoint.pretraining.step import TrainingStep
 from crosspoint.train import main
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from crosspoint.config import Config, OptimisationConfig, OutputConfig
+from crosspoint.config.flat import flatten
+from crosspoint.config.output import OutputConfig
+from crosspoint.config.pretrain import Config, OptimisationConfig
 from crosspoint.engine.checkpoint import FORMAT, load_checkpoint, require_same_run, save_checkpoint
-from crosspoint.flat_config import flatten
 
 
 def state(step: int = 3, size: int = 4) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from crosspoint.config import OutputConfig
+from crosspoint.config.output import OutputConfig
 from crosspoint.engine.distributed import World
 from crosspoint.engine.interrupt import Interrupted
 from crosspoint.engine.loop import train

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW
 
-from crosspoint.aligned_config import AlignedConfig, CloudConfig, ImageConfig, TextConfig
+from crosspoint.config.aligned import AlignedConfig, CloudConfig, ImageConfig, TextConfig
 from crosspoint.engine.optimisation import (
     image_layer,
     parameter_groups,

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from crosspoint.config.pairs import PairDataConfig
 from crosspoint.data import collate
+from crosspoint.data.pairs import pair_datasets
 from crosspoint.engine.loading import load_batches
-from crosspoint.engine.pair_sources import pair_datasets
 from crosspoint.engine.sampler import ResumableBatchSampler
-from crosspoint.selftraining.data_config import PairDataConfig
 
 SMALL: dict[str, Any] = {"num_points": 16, "image_size": 8, "views": 2}
 

@@ -13,7 +13,7 @@ from processes import Program
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.log import LOG_NAME, read_log
 from crosspoint.engine.run import BEST_NAME, CHECKPOINT_NAME
-from crosspoint.evaluation.pretraining import RESULTS_NAME
+from crosspoint.pretraining.run import RESULTS_NAME
 
 
 def losses(directory: Path) -> list[tuple[int, float]]:

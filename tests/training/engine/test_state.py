@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from crosspoint.config import Config, ModelConfig, OptimisationConfig
+from crosspoint.config.pretrain import Config, ModelConfig, OptimisationConfig
 from crosspoint.engine.distributed import World
 from crosspoint.engine.run import save_finite
-from crosspoint.engine.state import TrainingState, initial_model, initial_state
+from crosspoint.engine.state import TrainingState
+from crosspoint.pretraining.state import initial_model, initial_state
 
 WORLD = World(0, 1, torch.device("cpu"))
 CONFIG = Config(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from crosspoint.engine.teacher import Teacher
+from crosspoint.selftraining.teacher import Teacher
 
 
 def network(seed: int = 0) -> nn.Module:

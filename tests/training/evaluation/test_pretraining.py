@@ -7,11 +7,18 @@ import pytest
 import torch
 from rich.console import Console
 
-from crosspoint.config import Config, DataConfig, ModelConfig, OptimisationConfig, OutputConfig, ProbeConfig
+from crosspoint.config.output import OutputConfig
+from crosspoint.config.pretrain import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimisationConfig,
+    ProbeConfig,
+)
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.distributed import World
-from crosspoint.engine.pretrain import pretrain
 from crosspoint.engine.run import prepare_directory
+from crosspoint.pretraining.train import pretrain
 
 WORLD = World(0, 1, torch.device("cpu"))
 

@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from crosspoint.config.evaluate import SupervisedConfig
 from crosspoint.data.sample import Sample
 from crosspoint.engine.interrupt import Interrupted
-from crosspoint.evaluation.config import SupervisedConfig
 from crosspoint.evaluation.datasets import first_of_each_class, share_of_each_class
 from crosspoint.evaluation.supervised import SupervisedRun, train_supervised
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from crosspoint.aligned_config import AlignedConfig, CloudConfig, ImageConfig, TextConfig
-from crosspoint.data.image_augment import ImageViews, plain_images
+from crosspoint.checkpoints.aligned import save_aligned
+from crosspoint.config.aligned import AlignedConfig, CloudConfig, ImageConfig, TextConfig
+from crosspoint.data.augment.image_views import ImageViews, plain_images
 from crosspoint.data.shapes import ShiftedShapes
-from crosspoint.engine.aligned import save_aligned
 from crosspoint.evaluate import main
 from crosspoint.evaluation.aligned_models import aligned_model
 from crosspoint.evaluation.zero_shot import Probabilities, probabilities, scores

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from crosspoint.cross_most_weights import CrossMostWeights
+from crosspoint.config.cross_most import CrossMostWeights
 from crosspoint.losses import BranchLosses, cross_most_loss
 
 

@@ -10,8 +10,14 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from crosspoint.aligned_config import AlignedConfig, CloudConfig, ImageConfig, TextConfig
-from crosspoint.engine.aligned import aligned_state, is_aligned, load_aligned, restore_aligned, save_aligned
+from crosspoint.checkpoints.aligned import (
+    aligned_state,
+    is_aligned,
+    load_aligned,
+    restore_aligned,
+    save_aligned,
+)
+from crosspoint.config.aligned import AlignedConfig, CloudConfig, ImageConfig, TextConfig
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.prompts import TEMPLATES
 from crosspoint.models.text import class_embeddings

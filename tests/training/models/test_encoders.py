@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from crosspoint.config import ModelConfig
+from crosspoint.config.pretrain import ModelConfig
 from crosspoint.models import (
     DGCNN,
     Classifier,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from crosspoint.aligned_config import ImageConfig
+from crosspoint.config.aligned import ImageConfig
 from crosspoint.models.image_transformer import ImageBranch
 
 CONFIG = ImageConfig(image_size=16, patch_size=4, width=16, layers=2, heads=2)

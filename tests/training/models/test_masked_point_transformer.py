@@ -4,7 +4,7 @@ import clouds
 import pytest
 import torch
 
-from crosspoint.aligned_config import CloudConfig
+from crosspoint.config.aligned import CloudConfig
 from crosspoint.models.masked_point_transformer import CloudBranch
 from crosspoint.models.point_groups import Groups, group_points
 from crosspoint.models.transformer import Block

@@ -1,6 +1,6 @@
 import torch
 
-from crosspoint.config import PRESETS, ModelConfig
+from crosspoint.config.pretrain import PRESETS, ModelConfig
 from crosspoint.models import CrossPoint, ProjectionHead
 
 SMALL = ModelConfig(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from selftraining_runs import SIZES
 
-from crosspoint.engine.aligned import save_aligned
+from crosspoint.checkpoints.aligned import save_aligned
 from crosspoint.models.aligned import AlignedModel
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from crosspoint.aligned_config import AlignedConfig, CloudConfig, ImageConfig, TextConfig
+from crosspoint.config.aligned import AlignedConfig, CloudConfig, ImageConfig, TextConfig
 from crosspoint.selftrain import main
 
 SIZES = AlignedConfig(

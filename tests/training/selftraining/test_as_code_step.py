@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from crosspoint.aligned_config import AlignedConfig, CloudConfig, ImageConfig, TextConfig
+from crosspoint.config.aligned import AlignedConfig, CloudConfig, ImageConfig, TextConfig
+from crosspoint.config.selftrain import METHODS, QuirkConfig, SelfTrainConfig
 from crosspoint.engine.distributed import World
-from crosspoint.engine.teacher import Teacher
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.masks import cloud_region_mask, image_block_mask
 from crosspoint.models.point_groups import Groups
-from crosspoint.selftraining.config import METHODS, QuirkConfig, SelfTrainConfig
 from crosspoint.selftraining.run import initial_state
 from crosspoint.selftraining.step import LOSSES, SelfTrainingStep
 from crosspoint.selftraining.student import Student
+from crosspoint.selftraining.teacher import Teacher
 from crosspoint.selftraining.views import ViewMaker, Views
 
 OBJECTS, GROUPS, POINTS, SIDE, PATCH = 12, 16, 8, 24, 4

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from crosspoint.engine.aligned import load_aligned
+from crosspoint.checkpoints.aligned import load_aligned
+from crosspoint.config.experiment import ExperimentConfig, Variant, variant_method
+from crosspoint.config.selftrain import AS_CODE, QuirkConfig, SelfTrainConfig
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.log import LOG_NAME, read_log
 from crosspoint.engine.run import CHECKPOINT_NAME
 from crosspoint.selftrain import main, parse
-from crosspoint.selftraining.config import AS_CODE, QuirkConfig, SelfTrainConfig
-from crosspoint.selftraining.experiment_config import ExperimentConfig, Variant, variant_method
 
 TINY = """
     --source.per-class 2 --source.test-per-class 1 --source.views 1 --source.num-points 32 --source.image-size 16

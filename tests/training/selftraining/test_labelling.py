@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from crosspoint.config.selftrain import LabelConfig, LabelSource
 from crosspoint.losses import (
     PseudoLabels,
     agreement_pseudo_labels,
@@ -11,7 +12,6 @@ from crosspoint.losses import (
     joint_pseudo_labels,
     naive_pseudo_labels,
 )
-from crosspoint.selftraining.config import LabelConfig, LabelSource
 from crosspoint.selftraining.labelling import label
 
 TRUE = torch.tensor([0, 2, -1, 1])

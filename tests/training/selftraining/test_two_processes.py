@@ -13,17 +13,23 @@ from torch import Tensor, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
-from crosspoint.alignment.config import AlignConfig
 from crosspoint.alignment.step import AlignmentStep, ThreeTowers
+from crosspoint.config.align import AlignConfig
+from crosspoint.config.selftrain import (
+    AS_CODE,
+    LabelConfig,
+    LabelSource,
+    MethodConfig,
+    QuirkConfig,
+)
 from crosspoint.engine.distributed import World, join_world
 from crosspoint.engine.state import TrainingState
-from crosspoint.engine.teacher import Teacher
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.masks import cloud_region_mask, image_block_mask
 from crosspoint.models.point_groups import Groups
-from crosspoint.selftraining.config import AS_CODE, LabelConfig, LabelSource, MethodConfig, QuirkConfig
 from crosspoint.selftraining.step import LOSSES, SHARES, SelfTrainingStep
 from crosspoint.selftraining.student import Student, train_only_what_learns
+from crosspoint.selftraining.teacher import Teacher
 from crosspoint.selftraining.views import ViewMaker, Views
 
 SIZE, BATCH, STEPS, CLASSES = 2, 8, 3, ("box", "stick", "ball")

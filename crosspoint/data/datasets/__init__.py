@@ -1,0 +1,1 @@
+"""Collections of objects as datasets: published ones by name, and folders of files."""

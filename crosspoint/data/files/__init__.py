@@ -1,0 +1,1 @@
+"""Files as people have them: clouds, meshes, images, HDF5, and lists of them."""

@@ -1,0 +1,1 @@
+"""Images of clouds, rendered on the fly."""

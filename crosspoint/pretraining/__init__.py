@@ -1,0 +1,1 @@
+"""Pre-training without labels (CrossPoint): datasets, state, step and run."""
