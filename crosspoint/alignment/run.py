@@ -18,7 +18,7 @@ from crosspoint.data.pairs import Pairs, pair_datasets
 from crosspoint.engine.distributed import World, join_world
 from crosspoint.engine.optimisation import parameter_groups, warmup_cosine
 from crosspoint.engine.randomness import augmentation_generator, seed_everything
-from crosspoint.engine.run import Run, begin, finish, prepare_directory
+from crosspoint.engine.run import Run, prepare_directory
 from crosspoint.engine.state import TrainingState
 from crosspoint.models.aligned import AlignedModel
 from crosspoint.models.prompts import TEMPLATES
@@ -91,7 +91,7 @@ def align(config: AlignConfig, console: Console, world: World, pairs: Pairs | No
         end=settings.last_share,
     )
     state = TrainingState(model, optimiser, schedule, augmentation_generator(config.seed, world.rank))
-    begin(job, state, world)
+    job.begin(state, world)
     console.print(
         f"aligning {len(dataset)} objects of {len(names)} classes, "
         f"{plan.total_steps - state.step} of {plan.total_steps} steps to go"
@@ -101,7 +101,7 @@ def align(config: AlignConfig, console: Console, world: World, pairs: Pairs | No
     network: Callable[..., Encoded] = towers
     if world.size > 1:
         network = DistributedDataParallel(towers, [world.device] if world.device.type == "cuda" else None)
-    finish(job, state, AlignmentStep(state, network, config, world, dataset.up_axis), console, world)
+    job.train(state, AlignmentStep(state, network, config, world, dataset.up_axis), console, world)
     if world.is_main:
         save_aligned(config.output.directory / ALIGNED_NAME, model)
         console.print(f"aligned model: {config.output.directory / ALIGNED_NAME}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -31,17 +32,29 @@ class CloudDataset(Protocol):
     def __getitem__(self, key: ItemKey) -> Sample: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How the points of a cloud on disk become an item; the names are those of the datasets' arguments."""
+
+    num_points: int
+    """Points per cloud."""
+    seed: int
+    """Seed of the draws."""
+    subset: Literal["first", "random"] = "first"
+    """Whether clouds keep their first points or draw others in every epoch; folder always draws."""
+    up_axis: UpAxis = "y"
+    """Vertical axis of the clouds."""
+    cache_megabytes: float = CACHE_MEGABYTES
+    """Limit of the cache in each process."""
+
+
 def labelled_clouds(
     dataset: str,
     root: Path,
     split: Literal["train", "test"],
+    drawing: Drawing,
     *,
-    num_points: int,
-    seed: int,
-    subset: Literal["first", "random"] = "first",
-    up_axis: UpAxis = "y",
     variant: ScanObjectNNVariant = "obj_bg",
-    cache_megabytes: float = CACHE_MEGABYTES,
 ) -> CloudDataset:
     """One split of a dataset on disk that has classes and splits.
 
@@ -49,23 +62,18 @@ def labelled_clouds(
         dataset: Its name in the settings: modelnet40, modelnet10, scanobjectnn, shapenet_part or folder.
         root: Its folder.
         split: Which split.
-        num_points: Points per cloud.
-        seed: Seed of the draws.
-        subset: Whether clouds keep their first points or draw others in every epoch; folder always draws.
-        up_axis: Vertical axis of the clouds.
+        drawing: How points become items.
         variant: Of scanobjectnn.
-        cache_megabytes: Limit of the cache in each process.
 
     Raises:
         FileNotFoundError: If files are missing.
         ValueError: If they cannot be read, or there is no such dataset.
     """
+    options = vars(drawing)
     if dataset == "folder":
-        return CloudFolder(root, split, num_points, seed, up_axis=up_axis, cache_megabytes=cache_megabytes)
+        return CloudFolder(root, split, **{name: value for name, value in options.items() if name != "subset"})
     if dataset == "scanobjectnn":
-        return ScanObjectNN(
-            root, split, num_points, seed, subset, variant=variant, up_axis=up_axis, cache_megabytes=cache_megabytes
-        )
+        return ScanObjectNN(root, split, variant=variant, **options)
     kinds: dict[str, type[ModelNet40 | ShapeNetPart]] = {
         "modelnet40": ModelNet40,
         "modelnet10": ModelNet10,
@@ -73,7 +81,7 @@ def labelled_clouds(
     }
     if dataset not in kinds:
         raise ValueError(f"dataset must be one of {', '.join(kinds)}, scanobjectnn and folder, got {dataset!r}")
-    return kinds[dataset](root, split, num_points, seed, subset, up_axis=up_axis, cache_megabytes=cache_megabytes)
+    return kinds[dataset](root, split, **options)
 
 
 def axis_shift(given: UpAxis, wanted: UpAxis) -> int:

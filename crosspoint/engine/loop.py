@@ -16,7 +16,7 @@ from crosspoint.engine.interrupt import Interrupted, InterruptRequest
 Report = Callable[[int, dict[str, float]], None]
 
 
-def train(
+def run_steps(
     batches: Iterable[Batch],
     step: Callable[[Batch], Tensor],
     *,

@@ -19,7 +19,7 @@ from crosspoint.engine.checkpoint import load_checkpoint, require_same_run, save
 from crosspoint.engine.distributed import World
 from crosspoint.engine.loading import load_batches, save_before_failing
 from crosspoint.engine.log import RunLog
-from crosspoint.engine.loop import train
+from crosspoint.engine.loop import run_steps
 from crosspoint.engine.progress import TrainingProgress
 from crosspoint.engine.report import write_json
 from crosspoint.engine.sampler import ResumableBatchSampler
@@ -32,7 +32,7 @@ SETTINGS_NAME = "config.json"
 
 @dataclass(frozen=True)
 class Run:
-    """What decides a training beside its state and its step."""
+    """A training: what decides it beside its state and step; how it begins, saves and goes on."""
 
     dataset: CloudDataset
     """The objects."""
@@ -74,6 +74,97 @@ class Run:
             world_size=1 if world is None else world.size,
         )
 
+    def begin(self, state: TrainingState[Any], world: World) -> None:
+        """Takes over the last checkpoint, or writes the first one.
+
+        A checkpoint is written at once because an unwritable folder or a full disk then shows now, and because the run can
+        be resumed from here on.
+
+        Raises:
+            ValueError, OSError: If the checkpoint is not usable, or is of another self.
+        """
+        if self.resume:
+            checkpoint = load_checkpoint(self.checkpoint)
+            require_same_run(
+                self.checkpoint,
+                checkpoint,
+                self.settings,
+                steps_per_epoch=self.sampler().steps_per_epoch,
+                processes=world.size,
+                defaults=self.defaults,
+            )
+            state.restore(checkpoint, world)
+        else:
+            self.save(state, world)
+        if world.is_main:
+            write_json(self.output.directory / SETTINGS_NAME, self.settings)
+
+    def captured(self, state: TrainingState[Any], world: World) -> dict[str, Any]:
+        """Everything that a checkpoint of this moment holds; every process must call it."""
+        extent = {"steps_per_epoch": self.sampler().steps_per_epoch, "processes": world.size}
+        return {**state.capture(world), "config": dict(self.settings), **extent}
+
+    def save(self, state: TrainingState[Any], world: World) -> None:
+        """Writes a checkpoint of this moment; every process must call it.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        state_now = self.captured(state, world)
+        if world.is_main:
+            save_checkpoint(self.checkpoint, state_now)
+
+    def train(self, state: TrainingState[Any], step: Callable[[Batch], Tensor], console: Console, world: World) -> None:
+        """Runs all remaining steps; `begin` must have been called.
+
+        Args:
+            state: What it changes.
+            step: Moves the state by one batch and returns the values that `losses` names.
+            console: Where to talk to the user.
+            world: The processes; all of them call this.
+
+        Raises:
+            Interrupted: After a signal, when the checkpoint is written.
+            ValueError, OSError: If data cannot be read or a file cannot be written.
+            FloatingPointError: If the loss does not stay finite.
+        """
+        sampler, start_step = self.sampler(state.step, world), state.step
+        if start_step >= sampler.total_steps:
+            return
+
+        def save_now() -> None:
+            self.save(state, world)
+
+        batches = load_batches(self.dataset, sampler, workers=self.workers, pin_memory=world.device.type == "cuda")
+        if world.size == 1:  # with several processes, the others would wait for this one's part of a checkpoint
+            batches = save_before_failing(batches, lambda: save_finite(state, save_now), lambda: state.step)
+        log = RunLog(self.output.directory, start_step, tensorboard=self.output.tensorboard) if world.is_main else None
+        progress = TrainingProgress(console, sampler.total_steps, start_step, self.label)
+
+        def report(step: int, values: dict[str, float]) -> None:
+            if log is not None:
+                log.write(step, {"epoch": (step - 1) // sampler.steps_per_epoch, **values})
+            progress.update(step, values[self.losses[0]], values["objects_per_second"])
+
+        try:
+            with progress, closing(batches):
+                run_steps(
+                    batches,
+                    step,
+                    start_step=start_step,
+                    total_steps=sampler.total_steps,
+                    objects_per_step=self.batch_size,
+                    learning_rate=lambda: float(max(state.schedule.get_last_lr())),
+                    save=save_now,
+                    report=report,
+                    output=self.output,
+                    world=world,
+                    losses=self.losses,
+                )
+        finally:
+            if log is not None:
+                log.close()
+
 
 def prepare_directory(directory: Path, *, resume: bool) -> None:
     """Makes sure that a run can write its folder and neither overwrites a run nor resumes nothing.
@@ -97,106 +188,8 @@ def prepare_directory(directory: Path, *, resume: bool) -> None:
         raise OSError(f"output.directory must be a writable folder, got {directory} ({error.strerror})") from error
 
 
-def captured(run: Run, state: TrainingState[Any], world: World) -> dict[str, Any]:
-    """Everything that a checkpoint of this moment holds; every process must call it."""
-    extent = {"steps_per_epoch": run.sampler().steps_per_epoch, "processes": world.size}
-    return {**state.capture(world), "config": dict(run.settings), **extent}
-
-
-def begin(run: Run, state: TrainingState[Any], world: World) -> None:
-    """Takes over the last checkpoint, or writes the first one.
-
-    A checkpoint is written at once because an unwritable folder or a full disk then shows now, and because the run can
-    be resumed from here on.
-
-    Raises:
-        ValueError, OSError: If the checkpoint is not usable, or is of another run.
-    """
-    if run.resume:
-        checkpoint = load_checkpoint(run.checkpoint)
-        require_same_run(
-            run.checkpoint,
-            checkpoint,
-            run.settings,
-            steps_per_epoch=run.sampler().steps_per_epoch,
-            processes=world.size,
-            defaults=run.defaults,
-        )
-        state.restore(checkpoint, world)
-    else:
-        save(run, state, world)
-    if world.is_main:
-        write_json(run.output.directory / SETTINGS_NAME, run.settings)
-
-
-def save(run: Run, state: TrainingState[Any], world: World) -> None:
-    """Writes a checkpoint of this moment; every process must call it.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    state_now = captured(run, state, world)
-    if world.is_main:
-        save_checkpoint(run.checkpoint, state_now)
-
-
 def save_finite(state: TrainingState[Any], save: Callable[[], None]) -> None:
     """Saves between two reports of the loss, which would have found out."""
     if not all(bool(parameter.isfinite().all()) for parameter in state.model.parameters()):
         raise FloatingPointError(f"the weights must stay finite, got NaN or infinity at step {state.step}")
     save()
-
-
-def finish(
-    run: Run, state: TrainingState[Any], step: Callable[[Batch], Tensor], console: Console, world: World
-) -> None:
-    """Runs all steps that are left; `begin` must have been called.
-
-    Args:
-        run: The training.
-        state: What it changes.
-        step: Moves the state by one batch and returns the values that `run.losses` names.
-        console: Where to talk to the user.
-        world: The processes; all of them call this.
-
-    Raises:
-        Interrupted: After a signal, when the checkpoint is written.
-        ValueError, OSError: If data cannot be read or a file cannot be written.
-        FloatingPointError: If the loss does not stay finite.
-    """
-    sampler, start_step = run.sampler(state.step, world), state.step
-    if start_step >= sampler.total_steps:
-        return
-
-    def save_now() -> None:
-        save(run, state, world)
-
-    batches = load_batches(run.dataset, sampler, workers=run.workers, pin_memory=world.device.type == "cuda")
-    if world.size == 1:  # with several processes, the others would wait for this one's part of a checkpoint
-        batches = save_before_failing(batches, lambda: save_finite(state, save_now), lambda: state.step)
-    log = RunLog(run.output.directory, start_step, tensorboard=run.output.tensorboard) if world.is_main else None
-    progress = TrainingProgress(console, sampler.total_steps, start_step, run.label)
-
-    def report(step: int, values: dict[str, float]) -> None:
-        if log is not None:
-            log.write(step, {"epoch": (step - 1) // sampler.steps_per_epoch, **values})
-        progress.update(step, values[run.losses[0]], values["objects_per_second"])
-
-    try:
-        with progress, closing(batches):
-            train(
-                batches,
-                step,
-                start_step=start_step,
-                total_steps=sampler.total_steps,
-                objects_per_step=run.batch_size,
-                learning_rate=lambda: float(max(state.schedule.get_last_lr())),
-                save=save_now,
-                report=report,
-                output=run.output,
-                world=world,
-                losses=run.losses,
-            )
-    finally:
-        if log is not None:
-            log.close()

@@ -13,7 +13,7 @@ from crosspoint.config.evaluated_data import ClassifiedData, PairedData, PartDat
 from crosspoint.data.datasets.shapenet_part import ShapeNetPart
 from crosspoint.data.datasets.shapenet_render import ShapeNetRender
 from crosspoint.data.keys import ItemKey
-from crosspoint.data.labelled import CloudDataset, labelled_clouds
+from crosspoint.data.labelled import CloudDataset, Drawing, labelled_clouds
 from crosspoint.data.sample import Sample, UpAxis
 from crosspoint.data.shapes import Shapes
 
@@ -99,10 +99,7 @@ def _classified(data: ClassifiedData, split: Literal["train", "test"], subset: L
         data.dataset,
         data.root,
         split,
-        num_points=data.num_points,
-        seed=data.seed,
-        subset=subset,
-        up_axis=data.up_axis,
+        Drawing(num_points=data.num_points, seed=data.seed, subset=subset, up_axis=data.up_axis),
         variant=data.variant,
     )
     labels = np.asarray(cast(Any, dataset).labels, dtype=np.int64)
@@ -174,9 +171,8 @@ def paired_objects(data: PairedData, num_points: int, image_size: int) -> Datase
         )
     else:
         assert data.root is not None
-        dataset = labelled_clouds(
-            data.dataset, data.root, "test", num_points=num_points, seed=data.seed, up_axis=data.up_axis
-        )
+        drawing = Drawing(num_points=num_points, seed=data.seed, up_axis=data.up_axis)
+        dataset = labelled_clouds(data.dataset, data.root, "test", drawing)
     order = np.random.default_rng([data.seed, 2]).permutation(len(dataset))
     chosen = np.sort(order[: data.objects]).tolist()
     return Subset(cast(Dataset[Sample], dataset), chosen)

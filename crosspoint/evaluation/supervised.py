@@ -25,7 +25,7 @@ from crosspoint.data.sample import Batch
 from crosspoint.engine.checkpoint import load_checkpoint, save_checkpoint
 from crosspoint.engine.distributed import World
 from crosspoint.engine.loading import load_batches, save_before_failing
-from crosspoint.engine.loop import train
+from crosspoint.engine.loop import run_steps
 from crosspoint.engine.progress import TrainingProgress
 from crosspoint.engine.randomness import augmentation_generator, capture, restore
 from crosspoint.engine.sampler import ResumableBatchSampler
@@ -159,7 +159,7 @@ def train_supervised(
         batches = save_before_failing(batches, save, lambda: done)
         progress = TrainingProgress(console, plan.total_steps, start, run.label)
         with progress, closing(batches):
-            train(
+            run_steps(
                 batches,
                 step,
                 start_step=start,

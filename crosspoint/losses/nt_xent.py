@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from crosspoint.losses.precision import full_precision
+
 # Rows shorter than this are scaled by it instead of by their length, so that a zero row has a finite gradient.
 _SHORTEST_NORM = 1e-8
 
@@ -50,9 +52,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     with torch.autocast(first.device.type, enabled=False):
-        rows = torch.cat([first, second])
-        if rows.dtype in (torch.float16, torch.bfloat16):
-            rows = rows.float()
+        rows = full_precision(torch.cat([first, second]))
         rows = functional.normalize(rows, dim=1, eps=_SHORTEST_NORM)
         logits = rows @ rows.T / temperature
         # A row is not its own negative. Masking keeps every shape static, which torch.compile needs.

@@ -1,4 +1,4 @@
-"""ResNet image encoder."""
+"""ResNet image encoder; the network is that of transformers, because torchvision has no build for CPU-only torch."""
 
 from __future__ import annotations
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from crosspoint.config.pretrain import Config, DataConfig
 from crosspoint.data.datasets.folder import CloudFolder
 from crosspoint.data.datasets.shapenet_render import ShapeNetRender
-from crosspoint.data.labelled import CloudDataset, labelled_clouds
+from crosspoint.data.labelled import CloudDataset, Drawing, labelled_clouds
 from crosspoint.data.shapes import Shapes
 
 # The probe's objects do not follow the run's seed: runs with different seeds are judged on the same objects.
@@ -42,12 +41,14 @@ def pretraining_dataset(config: Config) -> CloudDataset:
         data.dataset,
         data.root,
         "train",
-        num_points=data.num_points,
-        seed=config.seed,
-        subset="random",
-        up_axis=data.up_axis,
+        Drawing(
+            num_points=data.num_points,
+            seed=config.seed,
+            subset="random",
+            up_axis=data.up_axis,
+            cache_megabytes=data.cache_megabytes,
+        ),
         variant=data.variant,
-        cache_megabytes=data.cache_megabytes,
     )
 
 
@@ -82,17 +83,8 @@ def probe_datasets(config: Config) -> tuple[CloudDataset, CloudDataset] | None:
             Shapes("test", per_class=probe.per_class, num_points=probe.num_points, seed=_PROBE_SEED),
         )
     assert probe.root is not None
-
-    def split(name: Literal["train", "test"]) -> CloudDataset:
-        assert probe.root is not None
-        return labelled_clouds(
-            probe.dataset,
-            probe.root,
-            name,
-            num_points=probe.num_points,
-            seed=_PROBE_SEED,
-            up_axis=probe.up_axis,
-            variant=probe.variant,
-        )
-
-    return split("train"), split("test")
+    drawing = Drawing(num_points=probe.num_points, seed=_PROBE_SEED, up_axis=probe.up_axis)
+    return (
+        labelled_clouds(probe.dataset, probe.root, "train", drawing, variant=probe.variant),
+        labelled_clouds(probe.dataset, probe.root, "test", drawing, variant=probe.variant),
+    )

@@ -15,7 +15,7 @@ from crosspoint.config.pretrain import Config
 from crosspoint.data.sample import Batch
 from crosspoint.engine.checkpoint import load_checkpoint, save_checkpoint
 from crosspoint.engine.distributed import World
-from crosspoint.engine.run import BEST_NAME, Run, begin, captured, finish
+from crosspoint.engine.run import BEST_NAME, Run
 from crosspoint.models.crosspoint import CrossPoint, Projections
 from crosspoint.pretraining.datasets import pretraining_dataset
 from crosspoint.pretraining.state import initial_state
@@ -56,7 +56,7 @@ def pretrain(config: Config, console: Console, world: World, score: Score | None
     )
     plan = run.sampler()
     state = initial_state(config, plan.total_steps, world)
-    begin(run, state, world)
+    run.begin(state, world)
     console.print(
         f"pre-training on {len(dataset)} objects, {plan.total_steps - state.step} of {plan.total_steps} steps to go"
     )
@@ -75,13 +75,13 @@ def pretrain(config: Config, console: Console, world: World, score: Score | None
         nonlocal best
         losses = train_on(batch)
         if every and state.step % every == 0:
-            now = captured(run, state, world)
+            now = run.captured(state, world)
             if world.is_main and score is not None and (reached := score(state.model)) > best:
                 best = reached
                 save_checkpoint(best_path, {**now, "score": reached})
         return losses
 
-    finish(run, state, step, console, world)
+    run.train(state, step, console, world)
     return state.model
 
 

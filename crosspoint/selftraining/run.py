@@ -19,7 +19,7 @@ from crosspoint.data.sample import Batch
 from crosspoint.engine.distributed import World
 from crosspoint.engine.optimisation import parameter_groups, warmup_cosine
 from crosspoint.engine.randomness import augmentation_generator, seed_everything
-from crosspoint.engine.run import Run, begin, finish, save
+from crosspoint.engine.run import Run
 from crosspoint.engine.state import TrainingState
 from crosspoint.evaluation.aligned_models import NAME_IN_RUN
 from crosspoint.models.aligned import AlignedModel
@@ -111,7 +111,7 @@ def self_train(
     plan = job.sampler()
     state, teacher = initial_state(config, model, plan.steps_per_epoch, plan.total_steps, world)
     patience = state.patience = _Patience(method.labels.patience, plan.steps_per_epoch, world.device)
-    begin(job, state, world)
+    job.begin(state, world)
     console.print(
         f"self-training ({method.labels.source}) on {len(dataset)} objects under {len(model.class_names)} classes, "
         f"{plan.total_steps - state.step} of {plan.total_steps} steps to go"
@@ -127,11 +127,11 @@ def self_train(
     def step(batch: Batch) -> Tensor:
         told = train_on(batch)
         if patience.exhausted(told, state.step):
-            save(job, state, world)
+            job.save(state, world)
             raise NothingConfident(method.labels.patience, state.step)
         return told
 
-    finish(job, state, step, console, world)
+    job.train(state, step, console, world)
     if world.is_main:
         save_aligned(config.output.directory / NAME_IN_RUN, model)
     return model.eval(), teacher.model

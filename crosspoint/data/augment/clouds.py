@@ -1,4 +1,4 @@
-"""Random transforms of clouds and images, batched and driven by an explicit generator.
+"""Random transforms of clouds, batched and driven by an explicit generator.
 
 Each object of a batch gets its own draw. Random numbers are drawn on the generator's device and moved to the data's, so
 a CPU generator gives the same augmentation whatever device the batch is on. The composition and the default numbers are

@@ -2,6 +2,8 @@
 
 The operations and how their strength follows from a magnitude are those of timm's increasing RandAugment
 (``rand-m9-mstd0.5-inc1``; Cubuk et al. 2020, https://arxiv.org/abs/1909.13719), on float images instead of Pillow's.
+Written by hand, because those of timm and torchvision draw from global random numbers, one image after the other: a run
+could not resume exactly.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import torch
 from crosspoint.config.output import OutputConfig
 from crosspoint.engine.distributed import World
 from crosspoint.engine.interrupt import Interrupted
-from crosspoint.engine.loop import train
+from crosspoint.engine.loop import run_steps
 
 
 class Run:
@@ -34,7 +34,7 @@ class Run:
 
     def go(self, total: int, start: int = 0, **output: Any) -> None:
         self.done = start
-        train(
+        run_steps(
             range(start, total),  # type: ignore[arg-type]
             self.step,
             start_step=start,
