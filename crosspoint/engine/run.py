@@ -77,11 +77,11 @@ class Run:
     def begin(self, state: TrainingState[Any], world: World) -> None:
         """Takes over the last checkpoint, or writes the first one.
 
-        A checkpoint is written at once because an unwritable folder or a full disk then shows now, and because the run can
-        be resumed from here on.
+        A checkpoint is written at once because an unwritable folder or a full disk then shows now, and because the run
+        can be resumed from here on.
 
         Raises:
-            ValueError, OSError: If the checkpoint is not usable, or is of another self.
+            ValueError, OSError: If the checkpoint is not usable, or is of another run.
         """
         if self.resume:
             checkpoint = load_checkpoint(self.checkpoint)

@@ -1,4 +1,8 @@
-"""ResNet image encoder; the network is that of transformers, because torchvision has no build for CPU-only torch."""
+"""ResNet image encoder.
+
+The network is that of transformers, which the aligned models need anyway; torchvision's would tie users to the one
+version of it that belongs to their torch.
+"""
 
 from __future__ import annotations
 
