@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ANOTHER_TORCH = os.environ.get("POINTKERNELS_TEST_ANOTHER_TORCH") == "1"
 SAME_FOR_EVERY_TORCH = (
     "benchmarks/", "cpu/", "emulation/", "test_build.py", "test_build_distributions.py", "test_compiler_gates.py",
-    "test_predictions.py", "test_layers.py", "training/data/test_render.py",
+    "test_predictions.py", "test_layers.py", "training/data/", "training/evaluation/",
     "training/selftraining/test_selftraining_resume.py",
 )  # fmt: skip
 ISAS = build_info()["isas_usable"][-1:] if ANOTHER_TORCH else build_info()["isas_usable"]
