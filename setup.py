@@ -181,6 +181,8 @@ def extension() -> tuple[Any, str]:
     if sanitizers:
         cxx[cxx.index("-O3")], cxx[cxx.index("-g0")] = "-O1", "-g1"
         cxx += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+        # AddressSanitizer finds these, too; a fifth of the time that compiling takes.
+        cxx.append("-fno-sanitize=vptr,null,object-size")
     nvcc = ["-std=c++17", "-O3", "-lineinfo", "--fmad=false"]
     if home is None:
         make = cpp_extension.CppExtension
