@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from pointkernels import _checks
-from pointkernels.nn.batch_norm_kind import norm_of_kind, statistics_of, synchronized_like
-from pointkernels.ops.edge_conv import edge_conv
+from pointkernels.nn.batch_norm_kind import synchronized_like
+from pointkernels.nn.edge_layer_parameters import EdgeLayerParameters
 from pointkernels.ops.knn import neighbors_of_features
-from pointkernels.ops.running_statistics import count_batch
 
 __all__ = ["EdgeConv"]
 
 
-class EdgeConv(nn.Module):
+class EdgeConv(EdgeLayerParameters):
     """One DGCNN layer: EdgeConv over a kNN graph, with training-mode BatchNorm, without edge tensors.
 
     Takes the place of `Conv2d(2 C, C', 1, bias=False)`, `BatchNorm2d(C')`, `LeakyReLU`, max over the neighbours; same
@@ -41,10 +38,6 @@ class EdgeConv(nn.Module):
         torch.Size([2, 1024, 64])
     """
 
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-
     def __init__(
         self,
         in_channels: int,
@@ -57,30 +50,18 @@ class EdgeConv(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
+        super().__init__(
+            in_channels,
+            out_channels,
+            batch_norm=True,
+            bias=False,
+            negative_slope=negative_slope,
+            eps=eps,
+            momentum=momentum,
+            device=device,
+            dtype=dtype,
+        )
         self.k = k
-        self.negative_slope = negative_slope
-        self.eps = eps
-        self.momentum = momentum
-        self.weight = nn.Parameter(torch.empty(out_channels, 2 * in_channels, device=device, dtype=dtype))
-        self.bn_weight = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype))
-        self.bn_bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype))
-        self.register_buffer("running_mean", torch.zeros(out_channels, device=device, dtype=dtype))
-        self.register_buffer("running_var", torch.ones(out_channels, device=device, dtype=dtype))
-        self.register_buffer("num_batches_tracked", torch.zeros((), device=device, dtype=torch.int64))
-        self.norm = norm_of_kind(out_channels, eps, momentum)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Initialise as Conv2d and BatchNorm2d do."""
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        nn.init.ones_(self.bn_weight)
-        nn.init.zeros_(self.bn_bias)
-        self.running_mean.zero_()
-        self.running_var.fill_(1)
-        self.num_batches_tracked.zero_()
 
     def forward(self, features: Tensor, neighbors: Tensor | None = None) -> Tensor:
         """Apply the layer.
@@ -95,21 +76,7 @@ class EdgeConv(nn.Module):
         _checks.check_channels(features, "features", "(B, N, C)", self.in_channels)
         if neighbors is None:
             neighbors = neighbors_of_features(features, self.k)
-        training, group = statistics_of(self)
-        return edge_conv(
-            features,
-            neighbors,
-            self.weight,
-            self.bn_weight,
-            self.bn_bias,
-            self.running_mean,
-            self.running_var,
-            training=training,
-            momentum=count_batch(self.momentum, training, self.num_batches_tracked),
-            eps=self.eps,
-            negative_slope=self.negative_slope,
-            process_group=group,
-        )
+        return self.normalised(features, neighbors, self.weight)
 
     def extra_repr(self) -> str:
         """The arguments in short."""

@@ -6,35 +6,24 @@ no edges. They do not need torch_geometric, and work in its `Sequential`.
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from pointkernels.nn.batch_norm_kind import norm_of_kind, statistics_of, synchronized_like
+from pointkernels.nn.batch_norm_kind import synchronized_like
+from pointkernels.nn.edge_layer_parameters import EdgeLayerParameters
 from pointkernels.nn.mlp_layers import edge_mlp
 from pointkernels.nn.packed_graph import OnGivenGraph, OnKnnGraph, PackedLayer
 from pointkernels.ops.edge_conv import edge_conv
-from pointkernels.ops.running_statistics import count_batch
 
 __all__ = ["DynamicEdgeConv", "GraphEdgeConv"]
 
 _Layer = TypeVar("_Layer", bound="_OneLayerEdgeConv")
 
 
-class _OneLayerEdgeConv(PackedLayer):
-    """max over j of act(norm(weight [x_i, x_j - x_i] + bias)), norm a BatchNorm over all edges or nothing.
-
-    The child `norm` says over which processes, as in `EdgeConv`.
-    """
-
-    bias: nn.Parameter | None  # None with BatchNorm, which cancels it; all below are None without
-    bn_weight: nn.Parameter
-    bn_bias: nn.Parameter
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
+class _OneLayerEdgeConv(EdgeLayerParameters, PackedLayer):
+    """max over j of act(norm(weight [x_i, x_j - x_i] + bias)), norm a BatchNorm over all edges or nothing."""
 
     def __init__(
         self,
@@ -49,39 +38,17 @@ class _OneLayerEdgeConv(PackedLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.batch_norm = batch_norm
-        self.negative_slope = negative_slope
-        self.eps = eps
-        self.momentum = momentum
-        options: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.weight = nn.Parameter(torch.empty(out_channels, 2 * in_channels, **options))
-        for name in ("bias", "bn_weight", "bn_bias"):
-            wanted = batch_norm if name.startswith("bn_") else bias and not batch_norm
-            self.register_parameter(name, nn.Parameter(torch.empty(out_channels, **options)) if wanted else None)
-        for name in ("running_mean", "running_var"):
-            self.register_buffer(name, torch.empty(out_channels, **options) if batch_norm else None)
-        count = torch.zeros((), dtype=torch.int64, device=device)
-        self.register_buffer("num_batches_tracked", count if batch_norm else None)
-        if batch_norm:
-            self.norm = norm_of_kind(out_channels, eps, momentum)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Initialise as Linear and BatchNorm1d do."""
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(2 * self.in_channels)
-            nn.init.uniform_(self.bias, -bound, bound)
-        if not self.batch_norm:
-            return
-        nn.init.ones_(self.bn_weight)
-        nn.init.zeros_(self.bn_bias)
-        self.running_mean.zero_()
-        self.running_var.fill_(1)
-        self.num_batches_tracked.zero_()
+        super().__init__(
+            in_channels,
+            out_channels,
+            batch_norm=batch_norm,
+            bias=bias,
+            negative_slope=negative_slope,
+            eps=eps,
+            momentum=momentum,
+            device=device,
+            dtype=dtype,
+        )
 
     def convolve(self, x: Tensor, neighbors: Tensor) -> Tensor:
         """The layer on rows (N, C) with neighbour lists (N, K), -1 for none."""
@@ -93,22 +60,7 @@ class _OneLayerEdgeConv(PackedLayer):
             bias = zero if self.bias is None else self.bias
             options: dict[str, Any] = {"training": False, "eps": 0.0, "negative_slope": self.negative_slope}
             return edge_conv(x[None], neighbors[None], weight, one, bias, zero, one, **options)[0]
-        training, group = statistics_of(self)
-        output = edge_conv(
-            x[None],
-            neighbors[None],
-            weight,
-            self.bn_weight,
-            self.bn_bias,
-            self.running_mean,
-            self.running_var,
-            training=training,
-            momentum=count_batch(self.momentum, training, self.num_batches_tracked),
-            eps=self.eps,
-            negative_slope=self.negative_slope,
-            process_group=group,
-        )
-        return output[0]
+        return self.normalised(x[None], neighbors[None], weight)[0]
 
     def extra_repr(self) -> str:
         """The arguments in short."""

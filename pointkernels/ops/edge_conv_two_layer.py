@@ -27,7 +27,7 @@ from pointkernels.ops import (
     edge_conv_two_layer_chunks_backward,  # noqa: F401
     mapped,
 )
-from pointkernels.ops.edge_conv import kept_statistics, statistics_gradient, varying
+from pointkernels.ops.edge_conv_operators import kept_statistics, statistics_gradient, varying
 from pointkernels.ops.edge_conv_two_layer_synchronized import edge_conv_two_layer_synchronized
 from pointkernels.ops.linear import centered, linear, times_vector
 from pointkernels.ops.reverse_graph import reverse_graph

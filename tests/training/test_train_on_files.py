@@ -11,7 +11,7 @@ from PIL import Image
 
 from crosspoint.config.pretrain import Config, DataConfig, ModelConfig, ProbeConfig
 from crosspoint.data import CloudFolder, ModelNet10, ModelNet40, ScanObjectNN, ShapeNetPart
-from crosspoint.data.labelled import labelled_clouds
+from crosspoint.data.labelled import Drawing, labelled_clouds
 from crosspoint.engine.checkpoint import load_checkpoint
 from crosspoint.engine.run import CHECKPOINT_NAME
 from crosspoint.engine.sampler import ResumableBatchSampler
@@ -93,7 +93,7 @@ def test_the_settings_choose_the_dataset(roots: dict[str, Path], name: Any) -> N
 
 def test_there_is_no_other_dataset(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^dataset must be one of modelnet40, .* and folder, got 'shapenet_render'$"):
-        labelled_clouds("shapenet_render", tmp_path, "train", num_points=8, seed=0)
+        labelled_clouds("shapenet_render", tmp_path, "train", Drawing(num_points=8, seed=0))
 
 
 def test_all_clouds_of_a_folder_without_splits_are_trained_on(roots: dict[str, Path]) -> None:
