@@ -2,7 +2,11 @@
 
 # Install in place with all tools, building against the torch that is installed.
 build:
-    pip install --no-build-isolation -e '.[dev,bench]'
+    pip install --no-build-isolation -e '.[dev]'
+
+# What the benchmarks compare with.
+peers:
+    pip install fpsample pykdtree scipy
 
 # Rebuild the compiled part only.
 rebuild:
