@@ -1,4 +1,4 @@
-"""kNN of features by images in a few coordinates: the same integers as by all coordinates, whatever the features."""
+"""kNN of features by projections onto a few directions: the same integers as by all coordinates, whatever the features."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ HARD: dict[str, Callable[[], Tensor]] = {
 
 
 @pytest.mark.parametrize("name", [name for name in CLOUDS if name != "many_blocks"])
-def test_images_equal_the_reference(name: str, isa: str) -> None:
+def test_projections_equal_the_reference(name: str, isa: str) -> None:
     points = cloud(name)
     for k in (1, 8, min(points.shape[1], 300)):
         assert_equal(search("projected", points, k), reference.knn(points, k))
@@ -70,7 +70,7 @@ def test_images_equal_the_reference(name: str, isa: str) -> None:
 
 
 @pytest.mark.parametrize("name", HARD)
-def test_images_equal_all_coordinates(name: str, isa: str) -> None:
+def test_projections_equal_all_coordinates(name: str, isa: str) -> None:
     for dtype in (torch.float32, torch.float64):
         # Scalar loops are the same for both, and slow.
         points = HARD[name]()[:, : 700 if isa == "scalar" else None]
@@ -135,11 +135,15 @@ def test_threads_change_nothing() -> None:
         assert_equal(result, results[0])
 
 
-def test_features_near_a_surface_have_images_and_others_have_none() -> None:
+def test_features_near_a_surface_have_projections_and_others_have_none() -> None:
     assert 0 < _C.knn_projection_dims(near_a_surface(2048, 128)[0].numpy(), 20) <= 16
     assert _C.knn_projection_dims(random(2048, 128).numpy(), 20) == 0  # as far from each other in any few directions
     assert _C.knn_projection_dims(near_a_surface(2048, 128)[0].numpy(), 2000) == 0  # nothing to rule out
     assert _C.knn_projection_dims(near_a_surface(100, 128)[0].numpy(), 20) == 0
     assert _C.knn_projection_dims(with_row(near_a_surface(2048, 128), 3, torch.nan)[0].numpy(), 20) == 0
+    # So few of so many that the share of a sampled probe's neighbours is less than one.
+    assert _C.knn_projection_dims(random(4096, 128).numpy(), 20) == 0
+    assert _C.knn_projection_dims(random(4096, 512).numpy(), 10) == 0
+    assert 0 < _C.knn_projection_dims(near_a_surface(4096, 128)[0].numpy(), 20) <= 16
     with pytest.raises(ValueError, match=r"points must be \(N, D\)"):
         _C.knn_projection_dims(torch.zeros(3).numpy(), 1)

@@ -24,7 +24,7 @@ LD_PRELOAD=$("${CXX:-g++}" -print-file-name=libasan.so)
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$work/lib"
 chosen='(avx512 and (paths_agree_on_larger or any_features or any_cloud or lengths or ragged or packed_clouds)
   or avx512 and (equals_reference and dtype0 or holes_duplicates or list_lengths) or avx2 and (leaves_equal or lengths)) and not emul
-  or two_layer and avx512 and holes_duplicates or avx512 and images_equal_all and (surface or many_chunks or nan)'
+  or two_layer and avx512 and holes_duplicates or avx512 and projections_equal_all and (surface or many_chunks or nan)'
 if [ "$#" -eq 0 ]; then
   set -- tests/test_knn_paths.py tests/test_knn_projected.py tests/test_ball_query_paths.py tests/test_knn.py \
     tests/test_farthest_point_sampling.py tests/test_edge_conv.py tests/test_edge_conv_two_layer.py \

@@ -1,8 +1,9 @@
 // Products of tall matrices with small ones, in the precision of their type: torch's own may round the factors to TF32,
 // if the user has asked torch for that, and then rank neighbours and winners otherwise.
 //
-// Every entry is one chain of fused multiply-adds in the order of the inner index, as in csrc/cpu/linear/linear_loops.h, and
-// sums over rows are cut by common/linear_sums.h, so CPU and GPU give the same bits.
+// Every entry is one chain of fused multiply-adds in the order of the inner index, as in
+// csrc/cpu/linear/linear_loops.h, and sums over rows are cut by common/linear_sums.h, so CPU and GPU give the same
+// bits.
 #include "linear.h"
 
 #include <cuda_runtime.h>

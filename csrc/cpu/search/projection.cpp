@@ -140,6 +140,16 @@ class Cost {
   double pair_;  // a coordinate of a pair: a vector of them takes half a cycle at the least
 };
 
+// The rank among `sampled` points, of which the probe is one, that stands for that of a query's last neighbour: the
+// same share of the other points, but at least the first of them. A probe's distance to itself says nothing of a
+// projection.
+template <typename T>
+int64_t sampled_neighbors(const ProjectedSearch<T>& search, int64_t sampled) {
+  const int64_t others = search.neighbor_count - (search.separate ? 0 : 1);
+  const int64_t rank = (others * sampled + search.count - 1) / search.count;
+  return std::min(std::max<int64_t>(rank, 1) + 1, sampled);
+}
+
 // Looks for the number of coordinates by which a search takes least.
 template <typename T>
 class Choice {
@@ -149,8 +159,7 @@ class Choice {
         cost_(cost),
         least_(least),
         sample_(sample),
-        neighbor_count_(std::clamp<int64_t>((search.neighbor_count * sample.count() + search.count - 1) / search.count,
-                                            1, sample.count())),
+        neighbor_count_(sampled_neighbors(search, sample.count())),
         whole_(probed_distances(sample.rows(), sample.count(), search.dims)) {}
 
   int64_t projection_dims() const { return best_; }  // or 0: none
