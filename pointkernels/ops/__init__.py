@@ -5,6 +5,7 @@ __all__ = [
     "chamfer",
     "edge_conv",
     "edge_conv_formulas",
+    "edge_conv_operators",
     "edge_conv_synchronized",
     "edge_conv_two_layer",
     "edge_conv_two_layer_chunks",
