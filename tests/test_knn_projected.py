@@ -1,4 +1,4 @@
-"""kNN of features by projections onto a few directions: the same integers as by all coordinates, whatever the features."""
+"""kNN of features by projections onto a few directions: the same integers as by all coordinates, for any features."""
 
 from __future__ import annotations
 
