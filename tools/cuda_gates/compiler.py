@@ -18,7 +18,7 @@ from cuda_gates.toolkit import demangle
 NVCC_FLAGS = ("-std=c++17", "-O3", "-lineinfo", "--fmad=false", "-Werror", "all-warnings", "-Xptxas", "-v")
 HOST_FLAGS = ("-Xcompiler", "-Wall,-Wextra,-Werror")
 # Version 2.10 of torch's stable interface, as in the build.
-BINDING_FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-DUSE_CUDA")
+BINDING_FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-fsyntax-only", "-DUSE_CUDA")
 TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"
 
 
