@@ -71,9 +71,10 @@ def differentiable(
 ) -> Callable[..., Any]:
     """Register an operator's derivatives, and return the function to call the operator by.
 
-    What torch.library registers is Python between a call and the operator, 6 microseconds without a gradient and 38
-    with one, and several times that when the caches are cold: more than a small cloud takes. The function goes past it
-    where neither autocast nor a compiler must see the operator: straight to it, or by an autograd.Function.
+    The function goes past the dispatcher's Python where neither autocast nor a compiler must see the operator: straight
+    to the kernel, or by an autograd.Function. Measured against calls by name (torch 2.13, one CPU thread, medians of 61
+    interleaved rounds of CPU time), that saves 14 % of kNN of 32 points, and 10 to 13 % of EdgeConv of 8 points:
+    without a gradient, with one, and with the backward pass.
 
     Args:
         operator: its name, with the namespace.
